@@ -1,0 +1,69 @@
+"""The errors that lfssync raises: four kinds, each with a remedy.
+
+Foreign exceptions (git's stderr, OSError, sqlite3.Error, ...) are translated once, at the boundary that met them, into one
+of these. Only `cli` turns them into exit codes, and only `status` records turn them into words for people.
+The one thing to know: the *kind* decides what happens next, the *message* says what and where, the *remedy* what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LfssyncError(Exception):
+    """Something failed; says what happened, to which file or remote, and what to do.
+
+    Args:
+        message: What happened and where, one line without a final full stop.
+        remedy: What the user can do about it, one line; empty when nothing can be done but report it.
+    """
+
+    kind: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class UserError(LfssyncError):
+    """Wrong usage or configuration: nothing was changed, fix the input and try again."""
+
+    kind = "usage"
+
+
+class AuthError(LfssyncError):
+    """The remote does not know us, or does not let us write."""
+
+    kind = "unauthorized"
+
+
+class TransientError(LfssyncError):
+    """The network, the server or the disk said "not now": back off and run the pass again.
+
+    Args:
+        message: What happened and where.
+        remedy: What the user can do to help, if anything.
+        retry_after_s: Seconds the other side asked us to wait, or None when it did not say.
+    """
+
+    kind = "offline"
+
+    def __init__(self, message: str, remedy: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
+
+
+class BlockedError(LfssyncError):
+    """Only a person can decide this: mass deletion, a tag that exists elsewhere, a refusing remote."""
+
+    kind = "blocked"
+
+
+class NotDoneError(LfssyncError):
+    """Time ran out, or files are still being written: nothing failed, it is just not finished yet."""
+
+    kind = "unfinished"
