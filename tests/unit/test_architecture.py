@@ -1,0 +1,182 @@
+"""The house: which modules there are, in which order they stand, and what none of them may do.
+
+A module imports only what stands above it in `HOUSE`; imports inside functions and under TYPE_CHECKING count as well.
+The one thing to know: a new module needs a row here, as near to the top of the list as its imports let it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = (
+    # words and rules, without I/O
+    "lfssync.errors",
+    "lfssync.model",
+    "lfssync.refnames",
+    "lfssync.remotes",
+    # what the user wants
+    "lfssync.places",
+    "lfssync.config",
+    "lfssync.patterns",
+    "lfssync.ignore",
+    "lfssync.attributes",
+    "lfssync.debounce",
+    # what is recorded, here and in git
+    "lfssync.store",
+    "lfssync.gitcommand",
+    "lfssync.fastimport",
+    "lfssync.repository",
+    "lfssync.history",
+    # the steps of the line
+    "lfssync.watch",
+    "lfssync.scan",
+    "lfssync.settle",
+    "lfssync.stage",
+    "lfssync.transfer",
+    "lfssync.transfer.bare",
+    "lfssync.transfer.gitlfs",
+    "lfssync.pipeline",
+    # who runs the line, and when
+    "lfssync.operations",
+    "lfssync.control",
+    "lfssync.worker",
+    "lfssync.daemon",
+    # what people see
+    "lfssync.output",
+    "lfssync.progress",
+    "lfssync.completion",
+    "lfssync.cli",
+    "lfssync.demo",
+    "lfssync.__main__",
+    "lfssync",
+)
+
+LINE_LIMIT = 400
+HEAVY = frozenset({"git", "keyring", "pathspec", "requests", "rich", "tomlkit", "watchdog"})
+"""Libraries whose import takes longer than the whole of `lfssync status` may."""
+
+VERSION = "lfssync.__version__"
+"""The one name of the package itself that every module may use: it is a fact, and not a room of the house."""
+
+ROOT = Path(__file__).parents[2]
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "lfssync").rglob("*.py"))
+}
+
+
+def imported(source: str, module: str, modules: frozenset[str], *, is_package: bool = False) -> set[str]:
+    """The modules among `modules` that a module's source imports, wherever in it the import stands.
+
+    Args:
+        source: The text of the module.
+        module: Its full name; relative imports start there.
+        modules: The full names that count as modules; `from a import b` means `a.b` where that is one, else `a`.
+        is_package: Whether the source is that of an `__init__.py`.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found.update(name.name for name in names)
+            case ast.ImportFrom(module=base, names=names, level=level):
+                parents = module.split(".")[: len(module.split(".")) - level + is_package] if level else []
+                origin = ".".join([*parents, *([base] if base else [])])
+                targets = (f"{origin}.{name.name}" for name in names)
+                found.update(target if target in modules or target == VERSION else origin for target in targets)
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(target)), *_],
+            ):
+                found.add(target)
+            case _:
+                pass
+    return found & modules
+
+
+def upward(source: str, module: str, house: tuple[str, ...], *, is_package: bool = False) -> set[str]:
+    """The imports of a module that do not point down in that house; importing oneself counts too."""
+    below = house[: house.index(module)]
+    return imported(source, module, frozenset(house), is_package=is_package) - set(below)
+
+
+def run_python(*args: str) -> subprocess.CompletedProcess[str]:
+    """Runs this Python on the tree under test."""
+    return subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_module_is_in_the_house_and_the_house_has_no_empty_rooms() -> None:
+    assert sorted(HOUSE) == sorted(FILES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_point_down(module: str) -> None:
+    path = FILES[module]
+    assert upward(path.read_text(), module, HOUSE, is_package=path.name == "__init__.py") == set()
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_says_what_it_is_for(module: str) -> None:
+    docstring = ast.get_docstring(ast.parse(FILES[module].read_text()))
+    assert docstring, f"{module} has no docstring"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
+    assert len(FILES[module].read_text().splitlines()) <= LINE_LIMIT
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    done = run_python("-c", "import sys, lfssync.cli; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    assert HEAVY.isdisjoint(done.stdout.split())
+
+
+def test_status_runs_without_heavy_libraries() -> None:
+    done = run_python("-X", "importtime", "-m", "lfssync", "status", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mirrors"] == []
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "lfssync.cli" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import house.high", {"house.high"}),
+        ("import house.low, os", set()),
+        ("from house import high", {"house.high"}),
+        ("from house import low, high as other", {"house.high"}),
+        ("from house.high import thing", {"house.high"}),
+        ("from house.low import thing", set()),
+        ("from house import thing", {"house"}),
+        ("import house", {"house"}),
+        ("from . import high", {"house.high"}),
+        ("from .high import thing", {"house.high"}),
+        ("from .low import thing", set()),
+        ("def work():\n    from house.high import thing", {"house.high"}),
+        ("if TYPE_CHECKING:\n    import house.high", {"house.high"}),
+        ("import importlib\nimportlib.import_module('house.high')", {"house.high"}),
+        ("import house.middle", {"house.middle"}),
+    ],
+)
+def test_an_upward_import_is_seen(source: str, expected: set[str]) -> None:
+    assert upward(source, "house.middle", ("house.low", "house.middle", "house.high", "house")) == expected
+
+
+def test_relative_imports_of_a_package_start_at_the_package() -> None:
+    house = ("house.inner.low", "house.inner", "house.high")
+    assert upward("from .low import thing\nfrom ..high import other", "house.inner", house, is_package=True) == {
+        "house.high"
+    }
+
+
+def test_every_module_may_know_the_version() -> None:
+    assert upward("from lfssync import __version__", "lfssync.errors", HOUSE) == set()
