@@ -107,5 +107,5 @@ fi
 echo "installing the system packages$$missing"
 # One unreachable package source must not stop an install that the others can serve.
 $$as_root apt-get update --quiet=2 || echo 'going on with the package lists as they are' >&2
-$$as_root env DEBIAN_FRONTEND=noninteractive $$install --quiet=2 -o DPkg::Lock::Timeout=120 </dev/null
+$$as_root env DEBIAN_FRONTEND=noninteractive $$install --quiet=2 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 </dev/null
 endef
