@@ -20,27 +20,39 @@ HOUSE = (
     "lfssync.model",
     "lfssync.refnames",
     "lfssync.remotes",
-    # what the user wants
-    "lfssync.places",
-    "lfssync.config",
-    "lfssync.patterns",
+    "lfssync.durations",
+    "lfssync.commitmessage",
+    "lfssync.debounce",
     "lfssync.ignore",
     "lfssync.attributes",
-    "lfssync.debounce",
+    # what the user wants
+    "lfssync.places",
+    "lfssync.patterns",
+    "lfssync.config",
     # what is recorded, here and in git
+    "lfssync.lock",
     "lfssync.store",
+    "lfssync.report",
     "lfssync.gitcommand",
     "lfssync.fastimport",
+    "lfssync.gitindex",
+    "lfssync.workingcopy",
     "lfssync.repository",
+    "lfssync.embedded",
     "lfssync.history",
     # the steps of the line
+    "lfssync.inotify",
     "lfssync.watch",
     "lfssync.scan",
     "lfssync.settle",
     "lfssync.stage",
+    "lfssync.classification",
     "lfssync.transfer",
+    "lfssync.transfer.copying",
     "lfssync.transfer.bare",
     "lfssync.transfer.gitlfs",
+    "lfssync.securing",
+    "lfssync.delivery",
     "lfssync.pipeline",
     # who runs the line, and when
     "lfssync.operations",
@@ -48,9 +60,13 @@ HOUSE = (
     "lfssync.worker",
     "lfssync.daemon",
     # what people see
+    "lfssync.terminal",
+    "lfssync.documents",
     "lfssync.output",
     "lfssync.progress",
+    "lfssync.grammar",
     "lfssync.completion",
+    "lfssync.commands",
     "lfssync.cli",
     "lfssync.demo",
     "lfssync.__main__",
@@ -129,7 +145,8 @@ def test_a_module_says_what_it_is_for(module: str) -> None:
 
 @pytest.mark.parametrize("module", FILES)
 def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
-    assert len(FILES[module].read_text().splitlines()) <= LINE_LIMIT
+    lines = len(FILES[module].read_text().splitlines())
+    assert lines <= LINE_LIMIT
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
