@@ -1,7 +1,7 @@
 """The errors that lfssync raises: four kinds, each with a remedy.
 
-Foreign exceptions (git's stderr, OSError, sqlite3.Error, ...) are translated once, at the boundary that met them, into one
-of these. Only `cli` turns them into exit codes, and only `status` records turn them into words for people.
+Foreign exceptions (git's stderr, OSError, sqlite3.Error, ...) are translated once, at the boundary that met them,
+into one of these. Only `cli` turns them into exit codes, and only `status` records turn them into words for people.
 The one thing to know: the *kind* decides what happens next, the *message* says what and where, the *remedy* what to do.
 """
 

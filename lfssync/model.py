@@ -1,9 +1,9 @@
 """The values that travel along the line, frozen and without I/O.
 
-Every step of the pass (`scan` -> `settle` -> `stage` -> secure -> commit -> push -> verify) takes the value before it and
-returns the next; all of those values are defined here, so this module is the vocabulary of the program.
-The one thing to know: paths inside a mirror are `bytes`, relative to the mirrored directory, with `/` between the parts,
-because file names on Linux are bytes and not text.
+Every step of the pass (`scan` -> `settle` -> `stage` -> secure -> commit -> push -> verify) takes the value before it
+and returns the next; all of those values are defined here, so this module is the vocabulary of the program.
+The one thing to know: paths inside a mirror are `bytes`, relative to the mirrored directory, with `/` between the
+    parts, because file names on Linux are bytes and not text.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class LfsObject:
 
     def pointer(self) -> bytes:
         """The pointer file, byte for byte as git-lfs writes it. Source: git-lfs docs/spec.md."""
-        return b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (self.oid.encode(), self.size_bytes)
+        oid, size = self.oid.encode(), self.size_bytes
+        return b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (oid, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,14 +312,12 @@ class MirrorStatus:
 
 
 def show(path: bytes) -> str:
-    """A path for people: bytes that are no text, control characters and terminal escapes become visible `\\x..`.
+    r"""A path for people: bytes that are no text, control characters and terminal escapes become visible `\\x..`.
 
     Nothing a file is named can reach a terminal or a commit message unescaped (faults 26 and 47).
     """
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 
 
 def human_bytes(size_bytes: int) -> str:
@@ -363,7 +362,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One side of a difference: the git mode, the size of the content in bytes, its git blob, and its LFS oid if any."""
+    """One side of a difference: git mode, size of the content in bytes, git blob, and LFS oid if there is one."""
 
     git_mode: str
     size_bytes: int

@@ -1,0 +1,51 @@
+"""Commit subjects that people can read: `Add 4 files, change 1 (5.2 GB): model-00001-of-00004.safetensors, …`.
+
+Pure; called by `pipeline` when it commits. The one thing to know: a file name may hold anything, so it is escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lfssync.model import human_bytes, show
+
+SUBJECT_CHARACTERS = 100
+BODY_LINES = 50
+
+
+def message(added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[bytes], content_bytes: int) -> str:
+    """The commit message for a set of changes: a subject, and a body that lists the files when the subject cannot.
+
+    Args:
+        added, changed, removed: Paths, the most telling first.
+        content_bytes: Size of the added and changed files together.
+    """
+    counts = [(verb, len(paths)) for verb, paths in (("add", added), ("change", changed), ("remove", removed)) if paths]
+    words = [
+        f"{verb} {count}" + (f" file{'s' if count > 1 else ''}" if place == 0 else "")
+        for place, (verb, count) in enumerate(counts)
+    ]
+    lead = ", ".join(words).capitalize() + (f" ({human_bytes(content_bytes)})" if added or changed else "")
+    names = [show(path) for path in (*added, *changed, *removed)]
+    if not names:
+        return "Mirror what is there already\n"
+    subject = f"{lead}: {_fitting(names, SUBJECT_CHARACTERS - len(lead) - 2)}"
+    if len(names) <= 1:
+        return subject + "\n"
+    lines = [f"{sign} {show(path)}" for sign, paths in (("+", added), ("~", changed), ("-", removed)) for path in paths]
+    more = [f"… and {len(lines) - BODY_LINES} more"] if len(lines) > BODY_LINES else []
+    return "\n".join([subject, "", *lines[:BODY_LINES], *more]) + "\n"
+
+
+def _fitting(names: list[str], room: int) -> str:
+    """As many names as fit; the first one always, cut in the middle when it must be."""
+    first = names[0]
+    if len(first) > room:
+        half = max((room - 1) // 2, 8)
+        first = f"{first[:half]}…{first[-half:]}"
+    text = first
+    for name in names[1:]:
+        if len(text) + len(name) + 5 > room:
+            return f"{text}, …"
+        text = f"{text}, {name}"
+    return text

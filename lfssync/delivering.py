@@ -1,0 +1,120 @@
+"""What people ask for, done in this process: sync, wait and tag, as loops of passes with an end.
+
+Called by `operations` when no daemon runs, by the daemon for requests, and by `lfssync.push`.
+The one thing to know: a file that merely has to stand still for its quiet time is waited for; one that a program
+    holds open for writing is not, it is reported.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from lfssync.errors import NotDoneError, TransientError
+from lfssync.model import Deferred, Mirror, PassResult, Release, show
+from lfssync.pipeline import Order, run_pass
+from lfssync.releases import release
+from lfssync.workbench import Session
+
+_MOVING = "still changing"
+_LOOKS = 4
+"""How often a sync looks at files that do not stand still, before it reports them."""
+
+
+def sync(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
+    """Run a pass now, and again for files that only have to stand still for a moment.
+
+    Args:
+        mirror: What to sync.
+        state_dir: Its state folder.
+        order: How; `verify` is implied.
+        session: Who watches, and when to stop.
+
+    Returns:
+        All that was done; `deferred` is what is still in the way.
+    """
+    result = run_pass(mirror, state_dir, replace(order, verify=True), session)
+    for _ in range(_LOOKS - 1):
+        moving = frozenset(one.path for one in result.deferred if one.reason == _MOVING)
+        if not moving or session.stop.wait(mirror.quiet_s):
+            break
+        again = run_pass(mirror, state_dir, replace(order, verify=True, paths=moving), session)
+        result = _together(result, again, moving)
+    return result
+
+
+def _together(first: PassResult, again: PassResult, looked_at: frozenset[bytes]) -> PassResult:
+    waiting: tuple[Deferred, ...] = tuple(one for one in first.deferred if one.path not in looked_at) + again.deferred
+    return PassResult(
+        again.commit,
+        again.receipt,
+        first.added + again.added,
+        first.changed + again.changed,
+        first.removed + again.removed,
+        first.content_bytes + again.content_bytes,
+        first.sent_bytes + again.sent_bytes,
+        waiting,
+        tuple(dict.fromkeys(first.warnings + again.warnings)),
+    )
+
+
+def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) -> PassResult:
+    """Return once everything in the directory is verified on the remote.
+
+    Args:
+        mirror: What to wait for.
+        state_dir: Its state folder.
+        timeout_s: For how long, in seconds.
+        session: Who watches, and when to stop.
+
+    Raises:
+        NotDoneError: Time ran out; says what is in the way.
+    """
+    deadline = time.monotonic() + timeout_s
+    in_the_way = "nothing was looked at yet"
+    while True:
+        left_s = max(deadline - time.monotonic(), 0.0)
+        try:
+            result = run_pass(mirror, state_dir, Order(verify=True, wait_lock_s=left_s), session)
+        except TransientError as error:
+            in_the_way = error.message
+            pause_s = error.retry_after_s or max(mirror.quiet_s, 1.0)
+        else:
+            if not result.deferred:
+                return result
+            first = result.deferred[0]
+            in_the_way = f"{show(first.path)} is {first.reason}" + (
+                f" and {len(result.deferred) - 1} more" if len(result.deferred) > 1 else ""
+            )
+            pause_s = min(max(mirror.quiet_s, 0.2), 5.0)
+        if time.monotonic() + pause_s > deadline or session.stop.wait(pause_s):
+            raise NotDoneError(
+                f"{mirror.name} is not done: {in_the_way}", "wait longer with --timeout, or end what writes there"
+            )
+
+
+def tag(
+    mirror: Mirror, state_dir: Path, version: str, text: str | None, revision: str | None, session: Session
+) -> Release:
+    """Sync, then release.
+
+    Args:
+        mirror: What to release.
+        state_dir: Its state folder.
+        version: The tag's name.
+        text: The tag's message.
+        revision: What to tag instead of what is in the directory now.
+        session: Who watches, and when to stop.
+
+    Raises:
+        NotDoneError: Files of the directory are still being written, so it is not what would be released.
+    """
+    if revision is None:
+        waiting = sync(mirror, state_dir, Order(), session).deferred
+        if waiting:
+            raise NotDoneError(
+                f"{mirror.name} cannot be released yet: {show(waiting[0].path)} is {waiting[0].reason}",
+                f"run lfssync wait {mirror.name} first, or release a commit with --at",
+            )
+    return release(mirror, state_dir, version, text, revision, session)

@@ -1,0 +1,195 @@
+"""Brings commits and tags to the remote and asks it what it holds: look, fetch, push, verify.
+
+Stands after `repository` at the end of the pass. Nothing is ever forced: a remote branch that moved is fetched and
+merged, a tag that exists is never moved.
+The one thing to know: before commits are pushed, every LFS object they name is known to be on the remote. For the
+    commit of this very pass that is so by construction; for any other (made offline, by the user, or pushed to a new
+    or emptied remote) the commits are read and each object is looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lfssync.attributes import parse_pointer
+from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
+from lfssync.fastimport import Ident
+from lfssync.gitcommand import NETWORK_TIMEOUT_S, Output
+from lfssync.giterrors import explain, last_words
+from lfssync.model import LfsObject
+from lfssync.repository import Refs, Repository
+
+LOOK_TIMEOUT_S = 120.0
+MERGE_TRIES = 5
+_POINTER_LIMIT_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The remote side of one mirror.
+
+    Args:
+        repository: The local side.
+        url: The remote's address, checked.
+    """
+
+    repository: Repository
+    url: str
+
+    def look(self, *refs: str) -> dict[str, str]:
+        """What the remote says about refs: full name to 40-digit id; tags come with their `^{}` target as well."""
+        output = self.repository.git.run(
+            "ls-remote", "--quiet", self.url, *refs, timeout_s=LOOK_TIMEOUT_S, remote=self.url, accept=(0,)
+        )
+        lines = (line.split("\t", 1) for line in output.stdout.decode("utf-8", "surrogateescape").splitlines())
+        return {name: oid for oid, name in lines}
+
+    def refresh(self, refs: Refs, moves_head: bool) -> Refs:
+        """Ask where the remote branch stands, fetch it if it moved, and go along where that needs no merge.
+
+        Args:
+            refs: Where the refs stand as far as we know.
+            moves_head: Whether our branch may go along; a user's own working copy stays where it is.
+
+        Returns:
+            `tip` as the remote has it; `head` moved forward to it when we had nothing of our own beyond.
+        """
+        repository = self.repository
+        tip = self.look(repository.head_ref).get(repository.head_ref)
+        if tip != refs.tip:
+            if tip is not None:
+                self._fetch(f"+{repository.head_ref}:{repository.tip_ref}")
+            else:
+                repository.update_refs({repository.tip_ref: (refs.tip, None)})
+            refs = Refs(refs.head, repository.refs().tip, refs.mirrored)
+        if (
+            moves_head
+            and refs.tip is not None
+            and refs.tip != refs.head
+            and (refs.head is None or repository.is_ancestor(refs.head, refs.tip))
+        ):
+            repository.update_refs({repository.head_ref: (refs.head, refs.tip)})
+            refs = Refs(refs.tip, refs.tip, refs.mirrored)
+        return refs
+
+    def outgoing(self, head: str, tip: str | None) -> Iterator[LfsObject]:
+        """Every LFS object named by commits that the remote does not have yet; costs what those commits changed."""
+        git = self.repository.git
+        wanted = f"{head}\n" + (f"^{tip}\n" if tip else "")
+        named = git.run(
+            "rev-list", "--objects", "--no-object-names", "--filter=blob:limit=1024", "--stdin", given=wanted.encode()
+        ).stdout
+        checked = git.run(
+            "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", given=named
+        ).stdout.decode()
+        small = [
+            words[0]
+            for words in map(str.split, checked.splitlines())
+            if len(words) == 3 and words[1] == "blob" and 100 < int(words[2]) < _POINTER_LIMIT_BYTES
+        ]
+        for blob in self.repository.contents(oid.encode() for oid in small):
+            if blob is not None and (lfs := parse_pointer(blob)) is not None:
+                yield lfs
+
+    def push(self, refs: Refs, who: Ident, tags: dict[str, str], moves_head: bool) -> Refs:
+        """Push the branch, and tags with it, all or nothing; merge and try again when the remote moved meanwhile.
+
+        Args:
+            refs: `head` is what the remote branch shall hold.
+            who: Who makes merge commits.
+            tags: Short tag name to the 40-digit id of its tag object.
+            moves_head: See `refresh`.
+
+        Raises:
+            BlockedError: The remote refuses, in its own words.
+        """
+        for _ in range(MERGE_TRIES):
+            assert refs.head is not None
+            if refs.tip is not None and not self.repository.is_ancestor(refs.tip, refs.head):
+                refs = self.repository.merge(refs, who)
+            refused = self._push_once(refs, tags)
+            if refused is None:
+                self.repository.update_refs({self.repository.tip_ref: (refs.tip, refs.head)})
+                return Refs(refs.head, refs.head, refs.mirrored)
+            seen = self.refresh(refs, moves_head)
+            if seen.tip == refs.tip:
+                raise refused
+            refs = seen
+        raise TransientError(
+            f"{self.url}: its branch {self.repository.branch} moves faster than we can merge", "it is tried again"
+        )
+
+    def _push_once(self, refs: Refs, tags: dict[str, str], atomic: str = "--atomic") -> LfssyncError | None:
+        specs = [f"{refs.head}:{self.repository.head_ref}", *(f"{oid}:refs/tags/{name}" for name, oid in tags.items())]
+        output = self.repository.git.run(
+            "push", "--porcelain", "--no-verify", atomic, "--receive-pack", _RECEIVE_PACK, self.url, *specs,
+            timeout_s=NETWORK_TIMEOUT_S, accept=range(256), remote=self.url,
+        )  # fmt: skip
+        if output.status == 0:
+            return None
+        if "does not support --atomic" in output.stderr:
+            return self._push_once(refs, tags, "--no-atomic")
+        return _refusal(output, self.url)
+
+    def fetch_tag(self, version: str) -> None:
+        """Have a tag of the remote under its own name here as well."""
+        self._fetch(f"refs/tags/{version}:refs/tags/{version}")
+
+    def _fetch(self, spec: str) -> None:
+        self.repository.git.run(
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            self.url,
+            spec,
+            timeout_s=NETWORK_TIMEOUT_S,
+            remote=self.url,
+        )
+
+    def verify(self, head: str, tags: Iterable[str] = (), moves_head: bool = False) -> dict[str, str]:
+        """Prove that the remote branch holds our commit (or one built on it) and the tags; returns what it said.
+
+        Raises:
+            TransientError: It does not; the pass has to be run again.
+        """
+        repository = self.repository
+        found = self.look(repository.head_ref, *(f"refs/tags/{tag}*" for tag in tags))
+        tip = found.get(repository.head_ref)
+        if tip != head:
+            refs = self.refresh(repository.refs(), moves_head)
+            if refs.tip is None or not repository.is_ancestor(head, refs.tip):
+                raise TransientError(
+                    f"{self.url}: its branch {repository.branch} does not hold {head[:7]}", "it is pushed again"
+                )
+        return found
+
+
+_RECEIVE_PACK = "git-receive-pack"
+
+
+def _refusal(output: Output, url: str) -> LfssyncError:
+    """What a failed push means. Source: git-push(1), "--porcelain"."""
+    rejected = [
+        line.split("\t") for line in output.stdout.decode("utf-8", "replace").splitlines() if line.startswith("!\t")
+    ]
+    reasons = [fields[2] for fields in rejected if len(fields) == 3 and "atomic push failed" not in fields[2]]
+    if not reasons:
+        return explain("push", output.status, output.stderr, url)
+    told = " ".join(
+        line.removeprefix("remote:").strip() for line in output.stderr.splitlines() if line.startswith("remote:")
+    )
+    reason = reasons[0] + (f" ({told[:500]})" if told else "")
+    if re.search(r"protected|permission|denied|not allowed", told, re.IGNORECASE) and "declined" not in reason:
+        return AuthError(f"{url} refuses the push: {reason}", "use an account that may write there, or another branch")
+    if re.search(
+        r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error", reason
+    ):
+        return TransientError(f"{url} does not take the push: {reason}", "it is tried again")
+    if "already exists" in reason:
+        return BlockedError(f"{url}: a tag of that name is already there", "choose another version")
+    return BlockedError(
+        f"{url} refuses the push: {reason or last_words(output.stderr)}", "do what the host says, then sync again"
+    )

@@ -1,0 +1,235 @@
+"""The one door to the git program: a clean environment, a time limit, a process group, and errors in our own words.
+
+Stands below `repository` and `delivery`; nobody else starts git. GitPython reads history for us (`history`), but its
+`Git.execute` keeps every inherited `GIT_*` variable and cannot end a group of children, so commands go through here.
+The one thing to know: the environment is built from an allow-list of `GIT_*` names and never carries a token, and every
+call names its git dir, so that no variable, hook or file of the mirrored directory decides what is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lfssync.errors import TransientError, UserError
+from lfssync.giterrors import explain
+
+LOCAL_TIMEOUT_S = 900.0
+NETWORK_TIMEOUT_S = 6 * 3600.0
+"""A first push of a long plain history may take hours; a stalled one ends earlier by the low-speed limits below."""
+
+OLDEST_GIT = (2, 38)
+OLDEST_GIT_LFS = (3, 0)
+
+_INHERITED_GIT = re.compile(
+    r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_SSL_\w+|EXEC_PATH|CONFIG_GLOBAL|CONFIG_SYSTEM|CONFIG_NOSYSTEM)"
+)
+_SECRET = re.compile(r"\w*(TOKEN|PASSWORD|SECRET)\w*", re.IGNORECASE)
+
+_PINNED = (
+    "core.hooksPath=/dev/null",  # nothing planted runs, and the order of secure and push is ours
+    "core.fsmonitor=false",
+    "core.autocrlf=false",
+    "core.quotePath=false",
+    "core.fsync=committed,reference",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "commit.gpgSign=false",
+    "tag.gpgSign=false",
+    "push.followTags=false",
+    "push.gpgSign=false",
+    "fetch.recurseSubmodules=false",
+    "protocol.ext.allow=never",
+    "http.lowSpeedLimit=1000",
+    "http.lowSpeedTime=60",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a git command answered: its exit status, raw standard output, and standard error as text."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as one stripped line of text."""
+        return self.stdout.decode("utf-8", "replace").strip()
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: the user's own, without stray `GIT_*` settings and without tokens.
+
+    Args:
+        inherited: Usually `os.environ`.
+
+    Returns:
+        A new mapping. Prompts are off, transports are limited to an allow-list, messages are untranslated.
+    """
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not _SECRET.fullmatch(name) and (not name.startswith("GIT_") or _INHERITED_GIT.fullmatch(name))
+    }
+    kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15")
+    return kept | {
+        "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
+        "GIT_ASKPASS": "",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_LFS_SKIP_PUSH": "1",
+        "LC_ALL": "C.UTF-8",
+        "LANGUAGE": "C",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """Runs git on one git dir.
+
+    Args:
+        git_dir: Absolute path of the git dir.
+        object_dir: Where objects live instead of `git_dir/objects`, or None (used when the mirrored directory is a
+            working copy: its objects, but our configuration).
+        stop: When set, running children are ended and `TransientError` is raised.
+    """
+
+    git_dir: Path
+    object_dir: Path | None = None
+    stop: threading.Event | None = None
+
+    def run(
+        self,
+        *arguments: str | bytes,
+        given: bytes | None = None,
+        extra: Mapping[str, str] | None = None,
+        timeout_s: float = LOCAL_TIMEOUT_S,
+        accept: Sequence[int] = (0,),
+        remote: str = "",
+    ) -> Output:
+        """Run one command to its end.
+
+        Args:
+            arguments: What stands after `git`.
+            given: Bytes for standard input.
+            extra: More environment variables.
+            timeout_s: Seconds until the whole process group is ended.
+            accept: Exit statuses that are answers and not failures.
+            remote: Who the command talks to, for the words of an error.
+
+        Raises:
+            LfssyncError: Of the kind that git's own words tell (see `explain`).
+        """
+        with self.start(*arguments, extra=extra, reads=given is not None) as child:
+            stdout, stderr = _communicate(child, given, timeout_s, self.stop)
+        output = Output(child.returncode, stdout, stderr.decode("utf-8", "replace"))
+        if output.status not in accept:
+            raise explain(str(arguments[0]), output.status, output.stderr, remote)
+        return output
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        *arguments: str | bytes,
+        extra: Mapping[str, str] | None = None,
+        reads: bool = True,
+        stdout: int = subprocess.PIPE,
+        stderr: int | IO[bytes] = subprocess.PIPE,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command with pipes; leaving the block ends its process group and reaps it."""
+        variables = environment(os.environ) | dict(extra or {})
+        if self.object_dir is not None:
+            variables["GIT_OBJECT_DIRECTORY"] = str(self.object_dir)
+        settings = [word for setting in _PINNED for word in ("-c", setting)]
+        command = ["git", *settings, f"--git-dir={self.git_dir}", *arguments]
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=variables,
+                cwd=_empty_folder(),
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise UserError("git is not installed", "install it, on Debian: apt-get install git git-lfs") from None
+        except OSError as error:
+            raise TransientError(f"git could not be started: {error.strerror}", "it is tried again") from error
+        try:
+            yield child
+        finally:
+            _end(child)
+
+
+def _communicate(
+    child: subprocess.Popen[bytes], given: bytes | None, timeout_s: float, stop: threading.Event | None
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return child.communicate(given, timeout=0.5)
+        except subprocess.TimeoutExpired:
+            if stop is not None and stop.is_set():
+                raise TransientError("stopped before git was done", "the next start goes on from here") from None
+            if time.monotonic() > deadline:
+                raise TransientError(f"git gave no answer within {timeout_s:.0f} s", "it is tried again") from None
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End what is left of a child's process group, reap it, close its pipes."""
+    if child.poll() is None:
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(5)
+                break
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+@functools.cache
+def _empty_folder() -> str:
+    """Children run here, so that no file of the caller's current directory is ever found by a relative name."""
+    return "/" if os.access("/", os.X_OK) else tempfile.gettempdir()
+
+
+@functools.cache
+def require_programs() -> None:
+    """Check once that git and git-lfs are there and not too old.
+
+    Raises:
+        UserError: With the exact command that installs what is missing.
+    """
+    for command, oldest, package in (
+        (["git", "version"], OLDEST_GIT, "git"),
+        (["git", "lfs", "version"], OLDEST_GIT_LFS, "git-lfs"),
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment(os.environ))
+        except FileNotFoundError:
+            raise UserError("git is not installed", "install it, on Debian: apt-get install git git-lfs") from None
+        found = re.search(rb"(\d+)\.(\d+)", done.stdout)
+        if done.returncode or found is None:
+            raise UserError(f"{package} is not installed", f"install it, on Debian: apt-get install {package}")
+        version = (int(found[1]), int(found[2]))
+        if version < oldest:
+            raise UserError(
+                f"{package} {version[0]}.{version[1]} is too old", f"install {package} {oldest[0]}.{oldest[1]} or newer"
+            )

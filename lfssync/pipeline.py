@@ -1,0 +1,263 @@
+"""One pass: the straight line scan -> settle -> stage -> secure -> commit -> push -> verify -> report for one mirror.
+
+Called by `operations` (in this process) and by `worker` (in the daemon); both go through `run_pass`, which holds the
+mirror's lock. The one thing to know: a pass is idempotent. Whatever broke off the last one, the next looks at disk,
+git and remote again and does what is missing; nothing remembers work to be done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lfssync.classification import NAME as ATTRIBUTES
+from lfssync.classification import classification, reclassified
+from lfssync.commitmessage import message
+from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.fastimport import FastImport
+from lfssync.gitindex import Entry
+from lfssync.lock import held
+from lfssync.model import (
+    Changes,
+    Deferred,
+    DeletePolicy,
+    Mirror,
+    PassResult,
+    Plan,
+    Receipt,
+    Staged,
+    State,
+)
+from lfssync.plan import CommitPlan, known_of, plan
+from lfssync.reconcile import reconcile
+from lfssync.report import Report
+from lfssync.repository import Refs, Repository
+from lfssync.scan import IGNORE_FACT, most_is_gone, scan
+from lfssync.stage import Policy, Stage, blob_oid
+from lfssync.store import Store
+from lfssync.workbench import Session, Workbench, open_bench
+from lfssync.workingcopy import WorkingCopy
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a pass is asked for.
+
+    Args:
+        paths: Where to look, or None for everywhere.
+        accept_deletions: The user approved what the mirror is blocked on.
+        verify: Ask the remote even if nothing changed here.
+        message: The commit message, instead of one made from the changes.
+        wait_lock_s: How long to wait for another pass that is under way, in seconds.
+    """
+
+    paths: frozenset[bytes] | None = None
+    accept_deletions: bool = False
+    verify: bool = False
+    message: str | None = None
+    wait_lock_s: float = 3600.0
+
+
+def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
+    """Run one pass and record what came of it.
+
+    Args:
+        mirror: What to mirror where.
+        state_dir: The mirror's own state folder.
+        order: See `Order`.
+        session: See `Session`.
+
+    Returns:
+        What was committed, the evidence for it, and what must wait.
+
+    Raises:
+        LfssyncError: One of the four kinds, after it was recorded for `status`.
+    """
+    with held(state_dir, order.wait_lock_s, session.stop), Store(state_dir / "state.db") as store:
+        report = Report(store, mirror)
+        try:
+            with _translated(mirror):
+                bench = open_bench(mirror, state_dir, store, session)
+                result = _Pass(mirror, order, session, store, report, bench).run()
+        except LfssyncError as error:
+            report.failure(error)
+            raise
+        report.success(result)
+        return result
+
+
+@contextlib.contextmanager
+def _translated(mirror: Mirror) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        where = getattr(error, "filename", None) or mirror.name
+        raise TransientError(
+            f"{where}: {getattr(error, 'strerror', None) or error}",
+            "free disk space or mend permissions; it is tried again",
+        ) from error
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass under way. The methods are its steps, in order."""
+
+    mirror: Mirror
+    order: Order
+    session: Session
+    store: Store
+    report: Report
+    bench: Workbench
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def repository(self) -> Repository:
+        return self.bench.repository
+
+    @property
+    def copy(self) -> WorkingCopy | None:
+        return self.bench.copy
+
+    def run(self) -> PassResult:
+        reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
+        changes = self._scan()
+        refs = self.bench.refs()
+        if not (changes.changed or changes.removed or self.order.verify or refs.head != refs.tip):
+            return PassResult(refs.head, self.store.receipt(self.repository.head_ref), warnings=tuple(self.warnings))
+        refs = self._refresh(refs)
+        root_fd = os.open(self.mirror.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            committed, deferred, made = self._stage_and_commit(root_fd, refs, changes)
+        finally:
+            os.close(root_fd)
+        head, receipt = self._deliver(refs, committed)
+        return PassResult(
+            head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
+            self.bench.securing.sent_bytes, tuple(deferred), tuple(self.warnings),
+        )  # fmt: skip
+
+    def _scan(self) -> Changes:
+        """Look at the disk; a directory that lost most of its files is a question and not a commit."""
+        mirror = self.mirror
+        changes = scan(
+            os.fsencode(mirror.path), self.order.paths, self.store, mirror.ignore, tracked_stays=self.copy is not None
+        )
+        self.warnings += changes.warnings
+        if most_is_gone(changes) and mirror.delete is DeletePolicy.MIRROR and not self.order.accept_deletions:
+            raise BlockedError(
+                f"{len(changes.removed)} of {changes.tracked} files are gone from {mirror.path}",
+                f"bring them back, or approve with: lfssync sync --accept-deletions {mirror.name}",
+            )
+        return changes
+
+    def _refresh(self, refs: Refs) -> Refs:
+        """Ask the remote where it stands; one that lost what it confirmed once is asked about every object again."""
+        refs = self.bench.delivery.refresh(refs, moves_head=self.copy is None)
+        last = self.store.receipt(self.repository.head_ref)
+        if last and (refs.tip is None or not self.repository.is_ancestor(last.commit, refs.tip)):
+            with self.store.transaction():
+                self.store.forget_confirmed()
+        return refs
+
+    def _stage_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, list[Deferred], CommitPlan]:
+        """Read what changed, bring its LFS objects to safety, and commit it all as one."""
+        mirror = self.mirror
+        into = os.fsencode(mirror.into)
+        rules = classification(self.repository, root_fd, into, refs.head, self.store.known(ATTRIBUTES) is not None)
+        changed = [*changes.changed, *reclassified(self.store, rules, changes, os.fsencode(mirror.path))]
+        self.report.working(State.STAGING, changed)
+        verdicts, warnings = rules.verdicts(change.path for change in changed)
+        self.warnings += warnings
+        self.session.progress(Plan(State.STAGING, len(changed), sum(change.signature.size_bytes for change in changed)))
+        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s)
+        with FastImport(self.repository.git) as stream:
+            stage = Stage(root_fd, policy, verdicts, stream.blob, self.session.progress, self.session.seen)
+            staged, deferred = self.bench.securing.secure(
+                stage.run(changed), lambda: self.report.working(State.UPLOADING, changed)
+            )
+            gone = changes.removed if mirror.delete is DeletePolicy.MIRROR else ()
+            text = rules.committed(staged, verdicts, gone)
+            text_oid = blob_oid(len(text), [text]) if text else None
+            if text_oid:
+                stream.blob(text_oid, len(text), [text])
+            stream.finish()
+        self._forget_seen(deferred)
+        first = refs.mirrored is None and refs.head is not None
+        on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
+        made = plan(
+            staged, known_of(changed), changes.removed, on_branch, rules.prefix, mirror.delete, (ATTRIBUTES, text_oid)
+        )
+        return self._commit(refs, made, staged, changes), deferred, made
+
+    def _forget_seen(self, deferred: list[Deferred]) -> None:
+        waiting = {one.path for one in deferred}
+        for path in self.session.seen.keys() - waiting:
+            del self.session.seen[path]
+
+    def _commit(self, before: Refs, made: CommitPlan, staged: list[Staged], changes: Changes) -> Refs:
+        """Commit, show it to the user's working copy if it is one, and record what is now known about each file."""
+        refs = before
+        if made.edits or made.mirrored:
+            text = self.order.message or message(made.added, made.changed, made.removed, made.content_bytes)
+            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), self.bench.who(), text)
+            if refs.head and refs.head != before.head:
+                if self.copy:
+                    self._publish(self.copy, before.head, refs.head, made, staged)
+                self.report.committed(refs.head, text)
+        with self.store.transaction():
+            self.store.record(((one.path, one.known()) for one in staged), changes.removed)
+            self.store.record_facts({"mirrored": refs.mirrored, IGNORE_FACT: list(self.mirror.ignore)})
+        return refs
+
+    def _publish(self, copy: WorkingCopy, old: str | None, new: str, made: CommitPlan, staged: list[Staged]) -> None:
+        prefix = os.fsencode(self.mirror.into) + b"/" if self.mirror.into else b""
+        if prefix:
+            raise BlockedError(
+                f"{self.mirror.path} is a git working copy, which cannot go into a sub-folder",
+                "remove `into` from the mirror",
+            )
+        read = {one.path: one for one in staged}
+        entries = {}
+        for edit in made.edits:
+            if edit.blob_oid is not None and edit.git_mode is not None:
+                one = read.get(edit.path)
+                entries[edit.path] = Entry(
+                    edit.git_mode, edit.blob_oid, one.signature if one else None, _owner(self.mirror.path, edit.path),
+                    trusted=one is not None and one.blob_oid != edit.blob_oid,
+                )  # fmt: skip
+        copy.publish(self.mirror.branch, old, new, entries, [edit.path for edit in made.edits if edit.blob_oid is None])
+
+    def _deliver(self, before: Refs, refs: Refs) -> tuple[str | None, Receipt | None]:
+        """Push what the remote lacks, then have it say so."""
+        if refs.head is None:
+            return None, None
+        self.report.working(State.PUSHING)
+        repository = self.repository
+        if refs.head != refs.tip and not (refs.tip and repository.is_ancestor(refs.head, refs.tip)):
+            if refs.head == before.head or before.head != before.tip:  # more than the one commit made just now
+                self.bench.securing.ensure(self.bench.delivery.outgoing(refs.head, refs.tip), self.mirror.path)
+            refs = self.bench.delivery.push(refs, self.bench.who(), {}, moves_head=self.copy is None)
+        assert refs.head is not None
+        self.bench.delivery.verify(refs.head, moves_head=self.copy is None)
+        now = time.time()
+        self.bench.securing.confirm(now)
+        objects = self.bench.securing.objects
+        receipt = Receipt(repository.head_ref, refs.head, len(objects), sum(lfs.size_bytes for lfs in objects), now)
+        with self.store.transaction():
+            self.store.record_receipt(receipt)
+        if self.copy:
+            self.copy.keep({"mirrored": refs.mirrored, "pushed": refs.head})
+        return refs.head, receipt
+
+
+def _owner(directory: Path, path: bytes) -> tuple[int, int, int]:
+    try:
+        status = os.lstat(os.path.join(os.fsencode(directory), path))
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_dev, status.st_uid, status.st_gid)

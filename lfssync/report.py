@@ -1,0 +1,131 @@
+"""The last step of the pass: one record in the store, which `status`, `log` and everything else reads.
+
+The one thing to know: a record of work under way is only true while its pass holds the mirror's lock; `read_status`
+    checks that, so a killed pass never shows as working.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
+from lfssync.lock import is_held
+from lfssync.model import Change, Deferred, LogKind, Mirror, MirrorStatus, PassResult, State, show
+from lfssync.store import Store
+
+_FACT = "status"
+_SHOWN_DEFERRED = 100
+
+_STATES: tuple[tuple[type[LfssyncError], State], ...] = (
+    (AuthError, State.UNAUTHORIZED),
+    (BlockedError, State.BLOCKED),
+    (TransientError, State.OFFLINE),
+)
+
+
+class Report:
+    """Writes the record of one mirror.
+
+    Args:
+        store: The mirror's store, opened.
+        mirror: The mirror.
+    """
+
+    def __init__(self, store: Store, mirror: Mirror) -> None:
+        self._store = store
+        self._mirror = mirror
+
+    def working(self, state: State, changes: Sequence[Change] = ()) -> None:
+        """A phase of the pass begins, with so much before it."""
+        pending = {"files": len(changes), "bytes": sum(change.signature.size_bytes for change in changes)}
+        self._update({"state": state.value, "pending": pending})
+
+    def committed(self, commit: str, message: str) -> None:
+        """A commit was made."""
+        with self._store.transaction():
+            self._store.append(time.time(), LogKind.COMMIT, commit, message.partition("\n")[0])
+
+    def released(self, version: str, commit: str) -> None:
+        """A tag is proven to be on the remote."""
+        with self._store.transaction():
+            self._store.append(time.time(), LogKind.RELEASE, commit, version)
+
+    def success(self, result: PassResult) -> None:
+        """The pass came to its end."""
+        waiting = result.deferred
+        record: dict[str, object] = {
+            "state": (State.SETTLING if waiting else State.IDLE).value,
+            "pending": {"files": len(waiting), "bytes": sum(one.size_bytes for one in waiting)},
+            "deferred": [[show(one.path), one.reason, one.size_bytes] for one in waiting[:_SHOWN_DEFERRED]],
+            "error": None,
+            "head": result.commit,
+            "warnings": list(result.warnings[:_SHOWN_DEFERRED]),
+        }
+        if result.receipt:
+            record |= {"pushed": result.receipt.commit, "verified_at": result.receipt.verified_at}
+        self._update(record)
+
+    def failure(self, error: LfssyncError) -> None:
+        """The pass broke off."""
+        state = next((state for kind, state in _STATES if isinstance(error, kind)), State.FAILED)
+        before = self._record().get("error")
+        since = time.time()
+        if before and before["kind"] == error.kind and before["message"] == error.message:
+            since = before["since"]
+        self._update(
+            {
+                "state": state.value,
+                "error": {"kind": error.kind, "message": error.message, "remedy": error.remedy, "since": since},
+            }
+        )
+        if not isinstance(error, TransientError):
+            refused = isinstance(error, AuthError | BlockedError)
+            with self._store.transaction():
+                self._store.append(time.time(), LogKind.REFUSED if refused else LogKind.FAILED, None, error.message)
+
+    def _record(self) -> dict[str, Any]:
+        record = self._store.fact(_FACT)
+        return record if isinstance(record, dict) else {}
+
+    def _update(self, fields: dict[str, object]) -> None:
+        with self._store.transaction():
+            self._store.record_facts({_FACT: self._record() | fields})
+
+
+def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> MirrorStatus:
+    """One mirror's line in `status`, from its record.
+
+    Args:
+        mirror: The mirror.
+        state_dir: Its state folder, which need not exist yet.
+        tags: Unused when the store knows the released tags.
+    """
+    record: dict[str, Any] = {}
+    if (state_dir / "state.db").is_file():
+        with Store(state_dir / "state.db") as store:
+            found = store.fact(_FACT)
+            record = found if isinstance(found, dict) else {}
+            tags = tuple(r.ref.removeprefix("refs/tags/") for r in store.receipts() if r.ref.startswith("refs/tags/"))
+    state = State(record.get("state", State.IDLE))
+    if state.is_working and not is_held(state_dir):
+        state = State.SETTLING  # its pass was killed; the next one takes up what is left
+    pending = record.get("pending", {"files": 0, "bytes": 0})
+    return MirrorStatus(
+        mirror.name,
+        str(mirror.path),
+        mirror.remote,
+        mirror.branch,
+        state,
+        pending["files"],
+        pending["bytes"],
+        tuple(Deferred(path.encode(), reason, size) for path, reason, size in record.get("deferred", ())),
+        record.get("head"),
+        record.get("pushed"),
+        record.get("verified_at"),
+        record.get("error"),
+        tags,
+        tuple(record.get("warnings", ())),
+    )

@@ -1,0 +1,205 @@
+"""Writes a revision of a mirror into an empty folder: what `lfssync restore` does.
+
+The opposite way of the line: tag, branch or commit -> tree -> files, every LFS file hashed. It asks the remote, not
+    this machine, so it gives what others would get. The one thing to know: everything is written beside the
+    destination first and then renamed, so the destination is whole or not there; links are made last, so nothing is
+    ever written through one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lfssync.attributes import Verdict, parse_pointer
+from lfssync.classification import NAME as ATTRIBUTES
+from lfssync.errors import BlockedError, LfssyncError, UserError
+from lfssync.gitcommand import NETWORK_TIMEOUT_S, Git
+from lfssync.ignore import is_git_name
+from lfssync.model import LfsObject, Mirror, Monitor, Plan, State, show
+from lfssync.releases import resolve
+from lfssync.repository import Repository
+from lfssync.transfers import transfer_for
+
+_BATCH = 200
+_BATCH_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What was written: the commit, how many files, and their sizes together in bytes."""
+
+    commit: str
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: bytes
+    mode: str
+    oid: str
+    size_bytes: int
+
+
+def restore(
+    mirror: Mirror, state_dir: Path, destination: Path, revision: str | None, monitor: Monitor
+) -> RestoreResult:
+    """Write a revision into a folder.
+
+    Args:
+        mirror: Whose; with `into`, only that sub-folder of the repository.
+        state_dir: Its state folder, whose objects are not fetched again.
+        destination: Absent, or an empty folder.
+        revision: A tag, a branch or a commit; None for the mirror's branch.
+        monitor: Receives progress.
+
+    Raises:
+        UserError: The destination is not empty, or the revision is unknown.
+        LfssyncError: The remote does not hold what the revision names, or holds it damaged.
+    """
+    _require_empty(destination)
+    parent = destination.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".lfssync-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: {(error.strerror or '').lower()}", "choose a folder you may write"
+        ) from error
+    try:
+        repository = _fetched(mirror, state_dir, folder / "git")
+        commit = resolve(repository, revision or mirror.branch)
+        written = _write(repository, mirror, commit, folder / "files", monitor)
+        if destination.exists():
+            destination.rmdir()
+        os.rename(folder / "files", destination)
+    except OSError as error:
+        raise LfssyncError(
+            f"{error.filename or destination}: {(error.strerror or str(error)).lower()}",
+            "free disk space or choose another folder",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return RestoreResult(commit, *written)
+
+
+def _require_empty(destination: Path) -> None:
+    if os.path.lexists(destination) and (not destination.is_dir() or any(os.scandir(destination))):
+        raise UserError(f"{destination} is not an empty folder", "choose a new or an empty one")
+
+
+def _fetched(mirror: Mirror, state_dir: Path, git_dir: Path) -> Repository:
+    """A git dir of its own with everything the remote has; what this machine has already is not fetched."""
+    git = Git(git_dir)
+    git.run("init", "--quiet", "--bare", "--template=", "--initial-branch", mirror.branch, str(git_dir))
+    ours = state_dir / "repo.git" / "objects"
+    if ours.is_dir():
+        (git_dir / "objects" / "info").mkdir(exist_ok=True)
+        (git_dir / "objects" / "info" / "alternates").write_bytes(os.fsencode(ours) + b"\n")
+    specs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+    git.run(
+        "fetch",
+        "--quiet",
+        "--no-write-fetch-head",
+        "--update-head-ok",
+        mirror.remote,
+        *specs,
+        timeout_s=NETWORK_TIMEOUT_S,
+        remote=mirror.remote,
+    )
+    return Repository(git, mirror.branch)
+
+
+def _write(repository: Repository, mirror: Mirror, commit: str, root: Path, monitor: Monitor) -> tuple[int, int]:
+    """Write all files of a commit; returns how many, and their bytes."""
+    entries = list(_entries(repository, commit))
+    texts = repository.contents(entry.oid.encode() for entry in entries if entry.path.rpartition(b"/")[2] == ATTRIBUTES)
+    names = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == ATTRIBUTES]
+    verdicts = repository.verdicts(
+        {name: text or b"" for name, text in zip(names, texts, strict=True)}, [entry.path for entry in entries]
+    )
+    prefix = os.fsencode(mirror.into) + b"/" if mirror.into else b""
+    wanted = [entry for entry in entries if entry.path.startswith(prefix)]
+    if not wanted:
+        raise UserError(
+            f"{commit[:7]} holds no files of {mirror.name}", "choose another revision: lfssync log shows them"
+        )
+    root.mkdir()
+    objects: list[tuple[_Entry, LfsObject]] = []
+    links: list[tuple[_Entry, bytes]] = []
+    size_bytes = 0
+    for batch in _batches(wanted):
+        blobs = repository.contents(entry.oid.encode() for entry in batch)
+        for entry, blob in zip(batch, blobs, strict=True):
+            if blob is None:
+                raise LfssyncError(
+                    f"the remote does not hold {show(entry.path)}", "sync the mirror that still has the file"
+                )
+            lfs = parse_pointer(blob) if verdicts[entry.path] is Verdict.LFS and entry.mode != "120000" else None
+            if lfs is not None:
+                objects.append((entry, lfs))
+            elif entry.mode == "120000":
+                links.append((entry, blob))
+            else:
+                _place(root, entry.path.removeprefix(prefix)).write_bytes(blob)
+                size_bytes += len(blob)
+                _set_mode(root, entry, prefix)
+    monitor(Plan(State.STAGING, len(objects), sum(lfs.size_bytes for _, lfs in objects)))
+    transfer = transfer_for(mirror, repository.git)
+    for entry, lfs in objects:
+        transfer.download(lfs, _place(root, entry.path.removeprefix(prefix)), monitor)
+        size_bytes += lfs.size_bytes
+        _set_mode(root, entry, prefix)
+    for entry, target in links:
+        os.symlink(target, os.fsencode(_place(root, entry.path.removeprefix(prefix))))
+    return len(wanted), size_bytes
+
+
+def _entries(repository: Repository, commit: str) -> list[_Entry]:
+    found = []
+    for line in repository.git.run("ls-tree", "-r", "-l", "-z", "--full-tree", commit).stdout.split(b"\0"):
+        if line:
+            words, _, path = line.partition(b"\t")
+            mode, kind, oid, size = words.decode().split()
+            if kind == "blob":
+                found.append(_Entry(path, mode, oid, int(size)))
+    return found
+
+
+def _batches(entries: list[_Entry]) -> list[list[_Entry]]:
+    """Cut into parts whose contents fit into memory together."""
+    batches: list[list[_Entry]] = [[]]
+    room = _BATCH_BYTES
+    for entry in entries:
+        if batches[-1] and (len(batches[-1]) >= _BATCH or entry.size_bytes > room):
+            batches.append([])
+            room = _BATCH_BYTES
+        batches[-1].append(entry)
+        room -= entry.size_bytes
+    return batches
+
+
+def _place(root: Path, path: bytes) -> Path:
+    """Where a path of the tree goes; its folders are made.
+
+    Raises:
+        BlockedError: The path would leave the folder, or is one that git itself refuses.
+    """
+    parts = path.split(b"/")
+    if any(part in (b"", b".", b"..") or is_git_name(part) for part in parts):
+        raise BlockedError(
+            f"the revision holds the path {show(path)}, which no honest one does", "do not trust that remote"
+        )
+    place = root / os.fsdecode(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _set_mode(root: Path, entry: _Entry, prefix: bytes) -> None:
+    if entry.mode == "100755":
+        place = _place(root, entry.path.removeprefix(prefix))
+        place.chmod(place.stat().st_mode | 0o111)

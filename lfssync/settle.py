@@ -1,0 +1,93 @@
+"""May this file be taken now, or must it wait?
+
+Stands between `scan` and `stage`: `probe` asks the kernel whether anybody still writes, `judge` decides (pure).
+The one thing to know: a read lease is only *tried* and given back at once, never held, so no opener ever waits for
+    us; and `F_SETSIG` comes before it, because a writer that opens in that instant makes the kernel send us a signal,
+    and the default one, SIGIO, would end the process.
+
+Source: fcntl(2), "Leases".
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from lfssync.model import Signature
+
+_F_SETSIG = 10  # not in Python's fcntl module; the number is the same on every Linux architecture
+
+RACY_NS = 50_000_000
+"""Time stamps on older kernels move in ticks of up to 10 ms: a file touched less than this ago may change unseen."""
+
+
+class Writer(Enum):
+    """What the kernel says about writers of a file."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A signature and since when (monotonic seconds) it has not moved."""
+
+    signature: Signature
+    since_s: float
+
+
+def probe(fd: int) -> Writer:
+    """Ask whether anybody has the file open for writing or mapped shared and writable. Takes about 10 µs.
+
+    Args:
+        fd: A descriptor opened read-only.
+
+    Returns:
+        UNKNOWN where leases do not work: file systems without them, or a file of another owner.
+    """
+    try:
+        fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return Writer.PRESENT if error.errno in (errno.EAGAIN, errno.EBUSY) else Writer.UNKNOWN
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return Writer.ABSENT
+
+
+def judge(writer: Writer, seen: Seen, now_s: float, quiet_s: float) -> str | None:
+    """Decide whether a file is settled.
+
+    Args:
+        writer: What `probe` said.
+        seen: Its signature and since when that has been the same.
+        now_s: Monotonic seconds.
+        quiet_s: How long a signature must stand still where the kernel cannot tell about writers.
+
+    Returns:
+        None when it may be taken, else the reason to wait.
+    """
+    if writer is Writer.PRESENT:
+        return "open for writing"
+    if writer is Writer.UNKNOWN and now_s - seen.since_s < quiet_s:
+        return "still changing"
+    return None
+
+
+def wait_if_racy(fd: int, now_ns: int) -> os.stat_result:
+    """The stat of an open file, taken late enough that any later write must show in its time stamps.
+
+    Args:
+        fd: The open file.
+        now_ns: Wall clock in nanoseconds, the clock that file systems stamp with.
+    """
+    status = os.fstat(fd)
+    if abs(now_ns - status.st_ctime_ns) < RACY_NS:
+        time.sleep(RACY_NS / 1e9)
+        status = os.fstat(fd)
+    return status

@@ -1,0 +1,289 @@
+"""Reads files: opens them safely, hashes them, decides what is LFS, and proves that they did not change meanwhile.
+
+Stands between `settle` and the transfers. Small plain files go straight into the object database through the blob
+writer; an LFS file stays open, and its descriptor is what will be uploaded, whatever rotation does to its name.
+The one thing to know: a file is opened part by part without following links, and only counts as staged if its
+    signature is
+the same before and after the read and nobody has it open for writing: so what was hashed is one state it really had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from lfssync.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
+from lfssync.model import Change, Deferred, LfsObject, Monitor, Progress, Signature, Staged, State
+from lfssync.settle import Seen, judge, probe, wait_if_racy
+from lfssync.store import split
+
+BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 8000
+HASHERS = 2
+_TASK_FILES = 32
+"""Small files are hashed in handfuls: handing single ones to a thread would cost more than reading them."""
+
+_AHEAD = 6
+"""How many handfuls may be read before the receiver took the first: bounds open descriptors."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+BlobWriter = Callable[[str, int, Iterable[bytes]], None]
+"""Takes a git blob: its name, its size in bytes, and blocks that add up to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What staging needs to know besides the files: sizes in bytes, times in seconds.
+
+    Args:
+        lfs_threshold_bytes: Larger files become LFS objects.
+        quiet_s: Where the kernel cannot tell about writers, signatures must stand still so long.
+    """
+
+    lfs_threshold_bytes: int
+    quiet_s: float
+
+
+@dataclass(slots=True)
+class Stage:
+    """Stages the changes of one pass. Use `run`; close what it gives with `release`.
+
+    Args:
+        root_fd: Open descriptor of the mirrored directory.
+        policy: See `Policy`.
+        verdicts: What the attributes say about each path.
+        blobs: Where plain content and pointers go.
+        monitor: Receives progress.
+        seen: Signatures of earlier looks, by path; kept between passes by the caller.
+    """
+
+    root_fd: int
+    policy: Policy
+    verdicts: dict[bytes, Verdict]
+    blobs: BlobWriter
+    monitor: Monitor
+    seen: dict[bytes, Seen] = field(default_factory=dict)
+
+    def run(self, changes: Iterable[Change]) -> Iterator[Staged | Deferred]:
+        """Stage files in the order given, two at a time.
+
+        Yields:
+            For each change either what was read, or why it must wait. LFS files come with an open descriptor which the
+            receiver closes.
+        """
+        handfuls = _handfuls(changes)
+        under_way: deque[Future[_Results]] = deque()
+        with ThreadPoolExecutor(HASHERS, thread_name_prefix="hash") as pool:
+            try:
+                while True:
+                    while len(under_way) < _AHEAD and (handful := next(handfuls, None)):
+                        under_way.append(pool.submit(self._handful, handful))
+                    if not under_way:
+                        return
+                    yield from under_way.popleft().result()
+            finally:  # a receiver that stopped early leaves no descriptor behind
+                for task in under_way:
+                    if not task.cancel() and task.exception() is None:
+                        task.result().close_rest()
+
+    def _handful(self, changes: list[Change]) -> _Results:
+        return _Results([self._one(change) for change in changes])
+
+    def _one(self, change: Change) -> Staged | Deferred:
+        try:
+            if change.signature.is_link:
+                return self._link(change)
+            fd = open_beneath(self.root_fd, change.path)
+        except OSError as error:
+            return self._deferred(change, _reason(error))
+        keep = False
+        try:
+            result = self._file(change, fd)
+            keep = isinstance(result, Staged) and result.fd is not None
+            return result
+        except OSError as error:
+            return self._deferred(change, _reason(error))
+        finally:
+            if not keep:
+                os.close(fd)
+
+    def _deferred(self, change: Change, reason: str) -> Deferred:
+        return Deferred(change.path, reason, change.signature.size_bytes)
+
+    def _link(self, change: Change) -> Staged | Deferred:
+        directory, name = split(change.path)
+        parent = open_beneath(self.root_fd, directory, os.O_DIRECTORY) if directory else os.dup(self.root_fd)
+        try:
+            target = os.readlink(name, dir_fd=parent)
+            signature = Signature.of(os.lstat(name, dir_fd=parent))
+        finally:
+            os.close(parent)
+        if signature != change.signature:
+            return self._deferred(change, "still changing")
+        oid = blob_oid(len(target), [target])
+        self.blobs(oid, len(target), [target])
+        return Staged(change.path, signature, oid)
+
+    def _file(self, change: Change, fd: int) -> Staged | Deferred:
+        status = wait_if_racy(fd, time.time_ns())
+        if not stat.S_ISREG(status.st_mode):
+            return self._deferred(change, "no regular file any more")
+        signature = Signature.of(status)
+        if reason := self._unsettled(change.path, fd, signature):
+            return self._deferred(change, reason)
+        head = os.pread(fd, HEAD_BYTES, 0)
+        verdict = self.verdicts.get(change.path, Verdict.UNSPECIFIED)
+        pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
+        if pointer and (kept := self._pointer_as_it_was(change, signature, fd)):
+            return kept
+        storage = decide(verdict, signature.size_bytes, is_binary(head), pointer, self.policy.lfs_threshold_bytes)
+        staged = self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
+        if staged is None or Signature.of(os.fstat(fd)) != signature or self._unsettled(change.path, fd, signature):
+            return self._deferred(change, "still changing")
+        return staged
+
+    def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
+        now_s = time.monotonic()
+        earlier = self.seen.get(path)
+        seen = earlier if earlier and earlier.signature == signature else Seen(signature, now_s)
+        reason = judge(probe(fd), seen, now_s, self.policy.quiet_s)
+        if reason:
+            self.seen[path] = seen
+        return reason
+
+    def _pointer_as_it_was(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        """An unsmudged checkout: the file *is* the pointer that is recorded for it, so nothing has changed."""
+        content = os.pread(fd, signature.size_bytes, 0)
+        oid = blob_oid(len(content), [content])
+        if change.known is None or change.known.blob_oid != oid:
+            return None
+        return Staged(change.path, signature, oid, parse_pointer(content))
+
+    def _plain(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        size = signature.size_bytes
+        if size <= BLOCK_BYTES:
+            content = os.pread(fd, size, 0)
+            if len(content) != size:
+                return None
+            oid = blob_oid(size, [content])
+            blocks: Iterable[bytes] = [content]
+        else:
+            oid = blob_oid(size, read_blocks(fd, size))
+            blocks = read_blocks(fd, size)
+        if change.known is None or change.known.blob_oid != oid:
+            self.blobs(oid, size, blocks)
+        self.monitor(Progress(State.STAGING, change.path, size, size))
+        return Staged(change.path, signature, oid)
+
+    def _lfs(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        size = signature.size_bytes
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        digest = hashlib.sha256()
+        buffer = bytearray(BLOCK_BYTES)
+        view = memoryview(buffer)
+        done = 0
+        while done < size and (count := os.preadv(fd, [view[: size - done]], done)):
+            digest.update(view[:count])
+            done += count
+            self.monitor(Progress(State.STAGING, change.path, done, size))
+        if done != size:
+            return None
+        lfs = LfsObject(digest.hexdigest(), size)
+        pointer = lfs.pointer()
+        oid = blob_oid(len(pointer), [pointer])
+        if change.known is None or change.known.blob_oid != oid:
+            self.blobs(oid, len(pointer), [pointer])
+        return Staged(change.path, signature, oid, lfs, fd)
+
+
+class _Results:
+    """The results of a handful; those that nobody took are closed."""
+
+    def __init__(self, results: list[Staged | Deferred]) -> None:
+        self._results = results
+
+    def __iter__(self) -> Iterator[Staged | Deferred]:
+        while self._results:
+            yield self._results.pop(0)
+
+    def close_rest(self) -> None:
+        release(result for result in self if isinstance(result, Staged))
+
+
+def release(staged: Iterable[Staged]) -> None:
+    """Close the descriptors of staged files."""
+    for one in staged:
+        if one.fd is not None:
+            os.close(one.fd)
+
+
+def open_beneath(root_fd: int, path: bytes, flags: int = 0) -> int:
+    """Open a path beneath a directory, following no link on the way.
+
+    Args:
+        root_fd: The directory.
+        path: Relative path.
+        flags: Flags besides reading, such as `os.O_DIRECTORY`.
+
+    Raises:
+        OSError: As open(2); ELOOP or ENOTDIR when a part of the way is a link.
+    """
+    *parents, name = path.split(b"/")
+    at = root_fd
+    try:
+        for part in parents:
+            below = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=at)
+            if at != root_fd:
+                os.close(at)
+            at = below
+        return os.open(name, _FLAGS | flags, dir_fd=at)
+    finally:
+        if at != root_fd:
+            os.close(at)
+
+
+def blob_oid(size_bytes: int, blocks: Iterable[bytes]) -> str:
+    """The name git gives to a blob. Source: git-hash-object(1)."""
+    digest = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:
+    """Exactly `size_bytes` of a file; one that became shorter is filled up with zeros (its digest then tells)."""
+    done = 0
+    while done < size_bytes:
+        block = os.pread(fd, min(BLOCK_BYTES, size_bytes - done), done)
+        block = block or bytes(min(BLOCK_BYTES, size_bytes - done))
+        done += len(block)
+        yield block
+
+
+def _handfuls(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Cut the changes into tasks: a large file is one of its own."""
+    handful: list[Change] = []
+    for change in changes:
+        handful.append(change)
+        if len(handful) == _TASK_FILES or change.signature.size_bytes > BLOCK_BYTES:
+            yield handful
+            handful = []
+    if handful:
+        yield handful
+
+
+def _reason(error: OSError) -> str:
+    """Words for what keeps a file from being read."""
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE):
+        return "vanished or replaced while it was looked at"
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,65 @@
+"""How LFS objects reach a remote and come back: one small interface, several ways behind it.
+
+`pipeline` asks what is missing, uploads that from open descriptors, and has the remote confirm it; `restore` downloads.
+The one thing to know: an upload hashes what it sends and never completes an object whose bytes are not its name, so a
+    file that is overwritten meanwhile shows up in `Uploaded.changed` and not on the remote. Every way passes the same
+    contract tests (`tests/contract`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lfssync.model import LfsObject, Monitor
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An object to upload: its name and size, an open descriptor on its bytes, and the path to show in progress."""
+
+    lfs: LfsObject
+    fd: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What an upload did.
+
+    Args:
+        sent_bytes: Bytes that the remote took.
+        changed: Objects that were not completed because their file changed while it was sent.
+    """
+
+    sent_bytes: int
+    changed: tuple[LfsObject, ...] = ()
+
+
+class Transfer(Protocol):
+    """A way for LFS objects to and from one remote.
+
+    Every method may raise `TransientError`, `AuthError` or `BlockedError`; all of them may be called again at any time.
+    """
+
+    @property
+    def endpoint(self) -> str:
+        """The name under which evidence about this remote is recorded."""
+
+    def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
+        """Which of these objects the remote lacks, by its own answer; in the order given."""
+
+    def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
+        """Bring objects to the remote, several at a time. Descriptors stay open and are the caller's."""
+
+    def confirm(self, objects: Sequence[LfsObject]) -> None:
+        """Return only if the remote says that it holds all of these with the right size.
+
+        Raises:
+            TransientError: One is missing; the pass has to be run again.
+        """
+
+    def download(self, lfs: LfsObject, destination: Path, monitor: Monitor) -> None:
+        """Write an object into a new file, complete and with the right hash, or not at all."""

@@ -1,0 +1,138 @@
+"""Makes a file out of an open descriptor, byte for byte what its name says, or nothing at all.
+
+Used wherever LFS objects become local files: the bare remote, local copies, downloads from a bare remote.
+The one thing to know: the bytes that are *written* are hashed, not those that were read before; where the file system
+    can clone, the clone is made first and then hashed, so it is one immutable state. Hard links are never used: an
+    in-place write to one name would damage the other.
+
+Source: ioctl_ficlonerange(2), rename(2), fsync(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from lfssync.model import LfsObject
+
+_FICLONE = 0x40049409
+_BLOCK_BYTES = 1 << 20
+
+Advance = Callable[[int], None]
+"""Told how many bytes of the object are done."""
+
+
+def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advance) -> bool:
+    """Write an object's bytes into a new file and say whether they are the object.
+
+    The file is not yet synced; when the answer is False it is removed.
+
+    Args:
+        source_fd: Open descriptor to read from (its position is not used).
+        lfs: What the bytes should be.
+        temporary: The new file; its folder exists.
+        advance: Progress in bytes.
+
+    Returns:
+        True when exactly `lfs.size_bytes` bytes with that sha256 are in the file.
+    """
+    target_fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    good = False
+    try:
+        good = (_clone if _can_clone(source_fd, target_fd) else _copy)(source_fd, target_fd, lfs, advance)
+        return good
+    finally:
+        os.close(target_fd)
+        if not good:
+            temporary.unlink(missing_ok=True)
+
+
+def _can_clone(source_fd: int, target_fd: int) -> bool:
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError:
+        return False
+    return True
+
+
+def _clone(_: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
+    return os.fstat(target_fd).st_size == lfs.size_bytes and digest(target_fd, lfs.size_bytes, advance) == lfs.oid
+
+
+def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
+    hashed = hashlib.sha256()
+    view = memoryview(bytearray(_BLOCK_BYTES))
+    done = 0
+    while done < lfs.size_bytes:
+        count = os.preadv(source_fd, [view[: lfs.size_bytes - done]], done)
+        if count == 0:
+            return False
+        hashed.update(view[:count])
+        written = 0
+        while written < count:
+            written += os.write(target_fd, view[written:count])
+        done += count
+        advance(done)
+    return hashed.hexdigest() == lfs.oid
+
+
+def digest(fd: int, size_bytes: int, advance: Advance = lambda _: None) -> str:
+    """The sha256 of the first `size_bytes` of an open file, in hex."""
+    hashed = hashlib.sha256()
+    view = memoryview(bytearray(_BLOCK_BYTES))
+    done = 0
+    while done < size_bytes and (count := os.preadv(fd, [view[: size_bytes - done]], done)):
+        hashed.update(view[:count])
+        done += count
+        advance(done)
+    return hashed.hexdigest()
+
+
+def holds(file: Path, lfs: LfsObject) -> bool:
+    """Whether a file exists and is this object, read and hashed."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.fstat(fd).st_size == lfs.size_bytes and digest(fd, lfs.size_bytes) == lfs.oid
+    finally:
+        os.close(fd)
+
+
+def temporary_name(folder: Path) -> Path:
+    """A name for a temporary file that says whose it is, so that a later run can clear it away."""
+    return folder / f"lfssync-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove temporary files whose process is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            owner = name.removeprefix("lfssync-").partition("-")[0]
+            if name.startswith("lfssync-") and owner.isdigit() and not _is_alive(int(owner)):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def sync_file(file: Path) -> None:
+    """Make a file's or a folder's content durable."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
