@@ -1,0 +1,70 @@
+"""lfssync: keeps local model directories mirrored, as real git-lfs history, on a remote of the user's choice.
+
+This module is what other programs import: `push` for one delivery, the values it answers with, and the errors it
+raises. The one thing to know: `push` needs no configuration and no daemon, and returns only after the remote itself has
+confirmed the commit and every LFS object behind it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
+from lfssync.model import Monitor, Plan, Progress, PushResult, Receipt, Release, silent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthError",
+    "BlockedError",
+    "LfssyncError",
+    "Monitor",
+    "NotDoneError",
+    "Plan",
+    "Progress",
+    "PushResult",
+    "Receipt",
+    "Release",
+    "TransientError",
+    "UserError",
+    "__version__",
+    "push",
+]
+
+
+def push(
+    directory: str | os.PathLike[str],
+    remote: str,
+    *,
+    message: str | None = None,
+    branch: str = "main",
+    tag: str | None = None,
+    monitor: Monitor = silent,
+) -> PushResult:
+    """Deliver a directory as one commit, with its large files as LFS objects, and verify it on the remote.
+
+    Nothing in the directory is modified. Delivering an unchanged directory again makes no new commit.
+
+    Args:
+        directory: The directory to deliver.
+        remote: A `hf:`, `gh:` or `gl:` shorthand, an https:// or ssh:// address, `host:path`, or the path of a bare
+            repository.
+        message: The commit's message; None lets lfssync say what changed.
+        branch: The branch on the remote; made when it is not there yet.
+        tag: A version such as `v2.0.1` to release this commit under; an existing tag is never moved.
+        monitor: Called with `Plan` and `Progress` values from several threads; must return at once and not raise.
+
+    Returns:
+        The commit, how many files and bytes it brought, and the remote's own evidence for it.
+
+    Raises:
+        UserError: The directory, the remote's address, the branch or the tag cannot be used.
+        AuthError: The remote does not know us, or does not let us write.
+        TransientError: The network or the remote is out of reach just now; the same call may be made again.
+        BlockedError: A person must decide, for example because the tag exists elsewhere.
+        NotDoneError: Files are still being written.
+    """
+    from lfssync.operations import push as deliver
+
+    return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor)

@@ -1,0 +1,348 @@
+"""The commands: each reads its arguments, lets `operations` do the work, and says what came of it.
+
+It stands outside the line, between `cli` (which calls these) and `operations` (which knows pass, daemon and store). The
+one thing to know: everything heavy is imported inside the functions, because `status` must answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfssync import terminal
+from lfssync.errors import LfssyncError, NotDoneError, UserError
+from lfssync.model import Mirror, MirrorStatus, Monitor, PassResult, silent
+from lfssync.places import Places
+
+if TYPE_CHECKING:
+    from lfssync.config import Configuration
+    from lfssync.operations import Operations
+
+WATCH_EVERY_S = 1.0
+
+
+def add(arguments: Namespace, places: Places) -> int:
+    """Start mirroring a directory."""
+    from lfssync import operations, output
+
+    keys = {key: getattr(arguments, key) for key in ("name", "branch", "quiet", "max_wait", "into")}
+    given = {key: value for key, value in keys.items() if value is not None}
+    mirror = operations.add(places, Path(arguments.directory), arguments.remote, **given)
+    terminal.emit(output.added_lines(mirror, operations.daemon_info(places)))
+    return 0
+
+
+def remove(arguments: Namespace, places: Places) -> int:
+    """Stop mirroring."""
+    from lfssync import operations, output
+
+    mirror = _named(_mirrors(places), arguments.name)
+    operations.remove(places, mirror, arguments.purge)
+    terminal.emit(output.removed_lines(mirror))
+    return 0
+
+
+def list_mirrors(arguments: Namespace, places: Places) -> int:
+    """Show the configured mirrors."""
+    mirrors = _mirrors(places)
+    if arguments.json:
+        from lfssync import documents
+
+        terminal.emit_json(documents.list_document(mirrors))
+    else:
+        from lfssync import output
+
+        terminal.emit(output.list_lines(mirrors))
+    return 0
+
+
+def status(arguments: Namespace, places: Places) -> int:
+    """Show what each mirror does."""
+    from lfssync import operations
+
+    def look() -> list[MirrorStatus]:
+        mirrors = _mirrors(places)
+        wanted = [_named(mirrors, arguments.name)] if arguments.name else mirrors
+        return operations.status(places, wanted)
+
+    if arguments.watch:
+        if arguments.json:
+            raise UserError("--watch and --json do not go together", "call lfssync status --json again and again")
+        return _watch(look, places)
+    statuses = look()
+    daemon = operations.daemon_info(places)
+    if arguments.json:
+        from lfssync import documents
+
+        terminal.emit_json(documents.status_document(statuses, daemon))
+    else:
+        from lfssync import output
+
+        terminal.emit(output.status_lines(statuses, daemon, time.time()))
+    return 0
+
+
+def _watch(look: Callable[[], list[MirrorStatus]], places: Places) -> int:
+    """Show the status again and again: every second on a terminal, elsewhere only when it changed."""
+    from lfssync import operations, output
+
+    shown: object = None
+    try:
+        with terminal.canvas() as paint:
+            while True:
+                now = time.time()
+                seen = (look(), operations.daemon_info(places))
+                if (terminal.is_terminal(sys.stdout) or seen != shown) and not paint(output.watch_lines(*seen, now)):
+                    return 0
+                shown = seen
+                time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:  # the way it is meant to be ended, so no complaint
+        return terminal.INTERRUPTED
+
+
+def sync(arguments: Namespace, places: Places) -> int:
+    """Bring mirrors to the remote now, one after the other; one that fails does not stop the others."""
+    from lfssync import documents, operations, output
+
+    configuration = _configuration(places)
+    mirrors = _expanded(configuration, places)
+    wanted = [_named(mirrors, name) for name in dict.fromkeys(arguments.names)] or mirrors
+    if not wanted:
+        raise UserError("no mirrors configured", "start with: lfssync add DIR")
+    does = operations.connect(places, configuration)
+    answers: list[documents.Document] = []
+    codes: list[int] = []
+    for mirror in wanted:
+        started = time.monotonic()
+        try:
+            with _monitor(arguments, mirror.name) as monitor:
+                result = does.sync(mirror, arguments.accept_deletions, monitor)
+        except LfssyncError as error:
+            answers.append(documents.failure_document(mirror.name, error))
+            codes.append(terminal.report(_about(mirror, error)))
+            continue
+        answers.append(documents.pass_document(mirror.name, result))
+        if not arguments.json:
+            terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+        codes.append(_unfinished(mirror, result))
+    if arguments.json:
+        terminal.emit_json(documents.sync_document(answers))
+    return terminal.worst(codes)
+
+
+def wait(arguments: Namespace, places: Places) -> int:
+    """Return once everything settled is verified on the remote."""
+    from lfssync import output, settings
+
+    timeout_s = settings.duration_s(arguments.timeout)
+    mirror, does = _one(arguments, places)
+    with _monitor(arguments, mirror.name) as monitor:
+        started = time.monotonic()
+        result = does.wait(mirror, timeout_s, monitor)
+    terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+    return _unfinished(mirror, result)
+
+
+def tag(arguments: Namespace, places: Places) -> int:
+    """Release a version."""
+    from lfssync import output
+
+    mirror, does = _one(arguments, places)
+    with _monitor(arguments, mirror.name) as monitor:
+        release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
+    terminal.emit(output.tagged_lines(mirror.name, release))
+    return 0
+
+
+def push(arguments: Namespace, places: Places) -> int:
+    """Deliver a directory once."""
+    from lfssync import operations, output
+
+    directory = Path(arguments.directory)
+    with _monitor(arguments, directory.absolute().name) as monitor:
+        result = operations.push(
+            directory,
+            arguments.remote,
+            message=arguments.message,
+            branch=arguments.branch,
+            tag=arguments.tag,
+            monitor=monitor,
+        )
+    terminal.emit(output.pushed_lines(arguments.remote, arguments.branch, result))
+    return 0
+
+
+def log(arguments: Namespace, places: Places) -> int:
+    """Show what was committed, released and refused."""
+    from lfssync import operations
+
+    if not arguments.n.isdecimal() or not int(arguments.n):
+        raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
+    mirror = _named_or_only(_mirrors(places), arguments.name)
+    entries = operations.log(places, mirror, int(arguments.n))
+    if arguments.json:
+        from lfssync import documents
+
+        terminal.emit_json(documents.log_document(mirror.name, entries))
+    else:
+        from lfssync import output
+
+        terminal.emit(output.log_lines(entries))
+    return 0
+
+
+def diff(arguments: Namespace, places: Places) -> int:
+    """Show what changed between two revisions."""
+    from lfssync import operations, output
+
+    mirror = _named(_mirrors(places), arguments.name)
+    terminal.emit(output.difference_lines(operations.diff(places, mirror, arguments.old, arguments.new)))
+    return 0
+
+
+def restore(arguments: Namespace, places: Places) -> int:
+    """Write a revision into an empty folder."""
+    from lfssync import operations, output
+
+    mirror = _named(_mirrors(places), arguments.name)
+    with _monitor(arguments, mirror.name) as monitor:
+        result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
+    terminal.emit(output.restored_lines(mirror.name, arguments.destination, result))
+    return 0
+
+
+def run(arguments: Namespace, places: Places) -> int:
+    """Keep all mirrors up to date until interrupted."""
+    from lfssync import operations
+
+    return operations.run(places)
+
+
+def completion(arguments: Namespace, places: Places) -> int:
+    """Print a completion script."""
+    from lfssync.completion import SCRIPTS
+
+    terminal.write(SCRIPTS[arguments.shell])
+    return 0
+
+
+def complete(words: Sequence[str], places: Callable[[str | None], Places]) -> int:
+    """Answer a completion script: what may stand in the place of the last word.
+
+    Args:
+        words: What was typed after the program's name.
+        places: Gives the places for the configuration file that the words name, or for none.
+    """
+    from lfssync.completion import answer, named_configuration
+
+    def mirror_names() -> list[str]:
+        return [mirror.name for mirror in _mirrors(places(named_configuration(words)))]
+
+    terminal.write(answer(words, mirror_names).text())
+    return 0
+
+
+FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
+    "add": add,
+    "remove": remove,
+    "list": list_mirrors,
+    "status": status,
+    "sync": sync,
+    "wait": wait,
+    "push": push,
+    "run": run,
+    "tag": tag,
+    "log": log,
+    "diff": diff,
+    "restore": restore,
+    "completion": completion,
+}
+"""What runs for each command of `grammar`."""
+
+
+def _configuration(places: Places) -> Configuration:
+    from lfssync import config
+
+    return config.load(places)
+
+
+def _expanded(configuration: Configuration, places: Places) -> list[Mirror]:
+    """All mirrors: those that are written down, and those that the patterns find on the disk now.
+
+    A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
+    """
+    if not configuration.patterns:
+        return list(configuration.mirrors)
+    from lfssync import patterns
+
+    found = patterns.survey(configuration.patterns, places)
+    for refusal in found.refused:
+        terminal.warn(refusal)
+    return [*configuration.mirrors, *found.mirrors]
+
+
+def _mirrors(places: Places) -> list[Mirror]:
+    return _expanded(_configuration(places), places)
+
+
+def _one(arguments: Namespace, places: Places) -> tuple[Mirror, Operations]:
+    """The mirror that a command is about, and what can work on it."""
+    from lfssync import operations
+
+    configuration = _configuration(places)
+    mirror = _named_or_only(_expanded(configuration, places), arguments.name)
+    return mirror, operations.connect(places, configuration)
+
+
+def _named(mirrors: Sequence[Mirror], name: str) -> Mirror:
+    mirror = next((mirror for mirror in mirrors if mirror.name == name), None)
+    if mirror is not None:
+        return mirror
+    names = [mirror.name for mirror in mirrors]
+    nearest = terminal.nearest(name, names)
+    if nearest:
+        raise UserError(f"no mirror is called {name}", f"did you mean {nearest}?")
+    raise UserError(f"no mirror is called {name}", _choice(names))
+
+
+def _named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
+    if name is not None:
+        return _named(mirrors, name)
+    if len(mirrors) == 1:
+        return mirrors[0]
+    if not mirrors:
+        raise UserError("no mirrors configured", _choice([]))
+    raise UserError("which mirror is meant?", _choice([mirror.name for mirror in mirrors]))
+
+
+def _choice(names: Sequence[str]) -> str:
+    return f"name one of: {', '.join(names)}" if names else "start with: lfssync add DIR"
+
+
+def _about(mirror: Mirror, error: LfssyncError) -> LfssyncError:
+    """The same error, saying which mirror it is about."""
+    return type(error)(f"{mirror.name}: {error.message}", error.remedy)
+
+
+def _unfinished(mirror: Mirror, result: PassResult) -> int:
+    """Say on standard error that files were left out, if there are any; gives the exit code."""
+    if not result.deferred:
+        return 0
+    from lfssync.output import files
+
+    what = f"{mirror.name}: {files(len(result.deferred))} not delivered yet"
+    return terminal.report(NotDoneError(what, f"run lfssync wait {mirror.name}, or sync again when they are complete"))
+
+
+def _monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
+    """Progress bars, except where log lines tell the same."""
+    if arguments.verbose:
+        return nullcontext(silent)
+    from lfssync import progress
+
+    return progress.display(title)
