@@ -1,7 +1,7 @@
-"""What `make demo` runs: a training run is written while the daemon mirrors it, released, cloned by stock git, compared.
+"""What `make demo` runs: a training run is written while the daemon mirrors it, then released, cloned and compared.
 
-Outside the line; nothing imports it. Everything is real (the daemon as a process, a bare git-lfs repository, stock git and
-git-lfs) and happens in one temporary folder with settings of its own, which is removed at the end.
+Outside the line; nothing imports it. Everything is real (the daemon as a process, a bare git-lfs repository, stock git
+and git-lfs) and happens in one temporary folder with settings of its own, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _daemon() -> Iterator[None]:
 
 def _train(model: Path) -> None:
     """Write what a training run leaves: checkpoints that rotate, then sharded weights, their index, a tokenizer."""
-    source = random.Random(201)
+    source = random.Random(201)  # noqa: S311  (weights, not secrets)
     for step in (100, 200, 300):
         temporary = model / f"tmp-checkpoint-{step}"
         temporary.mkdir()
@@ -153,9 +153,8 @@ def _compare(model: Path, clone: Path) -> int:
         different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         print(f"\n✗ the clone differs: {', '.join(different)}")
         return 1
-    print(
-        f"\n✓ {len(ours)} files, {human_bytes(size_bytes)}: the clone of {VERSION} equals the directory, byte for byte\n"
-    )
+    what = f"{len(ours)} files, {human_bytes(size_bytes)}"
+    print(f"\n✓ {what}: the clone of {VERSION} equals the directory, byte for byte\n")
     print("The same with your own directory:\n")
     print("  .venv/bin/lfssync add ~/outputs/my-model     # or add a remote: ... hf:me/my-model")
     print("  .venv/bin/lfssync run                        # keeps it mirrored until you press Ctrl-C")
