@@ -22,6 +22,8 @@ from lfssync.model import LfsObject
 
 _FICLONE = 0x40049409
 _BLOCK_BYTES = 1 << 20
+_FLUSH_BYTES = 32 << 20
+"""Written pages are handed to the disk, and leave the cache to the training job, in steps of this size."""
 
 Advance = Callable[[int], None]
 """Told how many bytes of the object are done."""
@@ -67,7 +69,7 @@ def _clone(_: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
 def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
     hashed = hashlib.sha256()
     view = memoryview(bytearray(_BLOCK_BYTES))
-    done = 0
+    done = flushed = 0
     while done < lfs.size_bytes:
         count = os.preadv(source_fd, [view[: lfs.size_bytes - done]], done)
         if count == 0:
@@ -77,6 +79,9 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> b
         while written < count:
             written += os.write(target_fd, view[written:count])
         done += count
+        if done - flushed >= _FLUSH_BYTES:  # also starts the writing out, so the later fsync has little left to wait for
+            os.posix_fadvise(target_fd, flushed, done - flushed, os.POSIX_FADV_DONTNEED)
+            flushed = done
         advance(done)
     return hashed.hexdigest() == lfs.oid
 
