@@ -79,7 +79,7 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> b
         while written < count:
             written += os.write(target_fd, view[written:count])
         done += count
-        if done - flushed >= _FLUSH_BYTES:  # also starts the writing out, so the later fsync has little left to wait for
+        if done - flushed >= _FLUSH_BYTES:  # starts the writing out, so the fsync waits less
             os.posix_fadvise(target_fd, flushed, done - flushed, os.POSIX_FADV_DONTNEED)
             flushed = done
         advance(done)
