@@ -210,14 +210,15 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def added_lines(mirror: Mirror, daemon: DaemonInfo) -> list[Line]:
     """The answer of `add`: what will happen, and the next command."""
-    what = f"{mirror.name}: {mirror.path} will be mirrored to {mirror.remote}, branch {mirror.branch}"
+    where = f"{'the local repository ' if mirror.embedded else ''}{mirror.remote}, branch {mirror.branch}"
+    if "/" in mirror.name:  # no name but a pattern's path
+        what, next_command = f"every folder that {mirror.name} matches will be mirrored to {where}", "lfssync sync"
+    else:
+        what = f"{mirror.name}: {mirror.path} will be mirrored to {where}"
+        next_command = f"lfssync sync {mirror.name}"
     if daemon.running:
         return [line(what), line("The running daemon takes it from here; look with: lfssync status")]
-    return [
-        line(what),
-        line(f"Bring it there now:  lfssync sync {mirror.name}"),
-        line("Keep it up to date:  lfssync run"),
-    ]
+    return [line(what), line(f"Bring it there now:  {next_command}"), line("Keep it up to date:  lfssync run")]
 
 
 def removed_lines(mirror: Mirror) -> list[Line]:
@@ -275,7 +276,8 @@ def log_lines(entries: Sequence[LogEntry]) -> list[Line]:
         return [line("nothing has happened yet")]
     lines = []
     for entry in entries:
-        tags = f"  ({', '.join(entry.tags)})" if entry.tags else ""
+        others = [tag for tag in entry.tags if tag != entry.text]
+        tags = f"  ({', '.join(others)})" if others else ""
         kind = Span(f"{entry.kind.value:<7}  ", _LOG_STYLES[entry.kind])
         when = Span(f"{local_time(entry.at)}  {short(entry.commit):<{SHORT_OID}}  ", Style.FAINT)
         lines.append(line(when, kind, entry.text, Span(tags, Style.GOOD)))

@@ -245,13 +245,23 @@ def test_add_names_the_next_command(daemon: DaemonInfo, next_command: str) -> No
     assert next_command in lines
 
 
+def test_add_of_a_local_repository_and_of_a_pattern() -> None:
+    local = replace(MIRROR, remote="/home/me/my-model.git", embedded=True)
+    assert "to the local repository /home/me/my-model.git, branch main\n" in text(output.added_lines(local, OFF))
+    pattern = replace(MIRROR, name="/data/*", path=Path("/data/*"), remote="hf:me/{name}")
+    assert text(output.added_lines(pattern, OFF)).splitlines()[:2] == [
+        "every folder that /data/* matches will be mirrored to hf:me/{name}, branch main",
+        "Bring it there now:  lfssync sync",
+    ]
+
+
 def test_log() -> None:
     entries = [
         LogEntry(NOW, LogKind.RELEASE, COMMIT, "v2.0.1", ("v2.0.1", "latest")),
         LogEntry(NOW - 60, LogKind.FAILED, None, "no route to host"),
     ]
     assert text(output.log_lines(entries)) == (
-        "2026-11-18 11:06:40  3f2a91c  release  v2.0.1  (v2.0.1, latest)\n"
+        "2026-11-18 11:06:40  3f2a91c  release  v2.0.1  (latest)\n"
         "2026-11-18 11:05:40  -        failed   no route to host\n"
     )
 
