@@ -30,6 +30,9 @@ FILES_SHOWN_MAX = 6
 FILE_SHOWN_BYTES_MIN = 1 << 20
 """Smaller files are done before anybody can read their name; only the phase's own bar counts them."""
 
+FIRST_PAINT_AFTER_S = 0.3
+"""What is done sooner shows no bars: they would only flicker."""
+
 PAINT_EVERY_S = 0.1
 STOP_WITHIN_S = 2.0
 """How long the end of a command waits for a terminal that does not take what is drawn."""
@@ -151,8 +154,8 @@ class Bars:
             self._standing.record(event)
 
     def _paint(self) -> None:
-        if self._ended.wait(PAINT_EVERY_S):
-            return  # done before anybody could have seen a bar; rich was not even imported
+        if self._ended.wait(FIRST_PAINT_AFTER_S):
+            return  # rich was not even imported
         try:
             with _display(self._stream) as screen:
                 tasks: dict[object, TaskID] = {}
@@ -175,8 +178,8 @@ def _draw(screen: Display, tasks: dict[object, TaskID], rows: list[Row]) -> None
     for row in rows:
         name = _end_of(row.name, _name_characters(screen.console.width)) if row.key[1] is not None else row.name
         if row.key not in tasks:
-            tasks[row.key] = screen.add_task(name, total=row.size_bytes)
-        screen.update(tasks[row.key], description=name, completed=row.done_bytes, total=row.size_bytes)
+            tasks[row.key] = screen.add_task(name, total=row.size_bytes, completed=row.done_bytes)
+        screen.update(tasks[row.key], description=name, completed=row.done_bytes)
     screen.refresh()
 
 
