@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from lfssync.errors import BlockedError, TransientError
 from lfssync.ignore import IgnoreRules, is_git_name
@@ -22,6 +23,20 @@ IGNORE_FACT = "ignore"
 
 _GITIGNORE = b".gitignore"
 _GITIGNORE_LIMIT_BYTES = 1 << 20
+
+
+class _Kind(Enum):
+    """What is at a path."""
+
+    DIRECTORY = auto()
+    FILE = auto()
+    """Regular, or a symbolic link."""
+
+    ODD = auto()
+    NOTHING = auto()
+    UNKNOWN = auto()
+    """It cannot be looked at; what cannot be looked at is not gone."""
+
 
 _ODD_KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -107,6 +122,10 @@ class _Walk:
     visited: set[bytes] = field(default_factory=set)
     distrust: bool = False
     """True when ignore rules changed since the last scan: recorded files are checked against them again."""
+    entered: set[bytes] = field(default_factory=set)
+    """Directories whose ignore file was read in this scan."""
+    passable: set[bytes] = field(default_factory=set)
+    """Directories above a hinted path that were found to be directories, and not ignored, in this scan."""
 
     def hinted(self, path: bytes) -> None:
         """Look at one hinted path and everything beneath it."""
@@ -115,10 +134,15 @@ class _Walk:
             self.forget_unvisited(b"")
             return
         for parent in _parents(path):
+            if parent in self.passable:
+                continue
             kind = self._kind(parent)
-            if kind != "directory" or self._ignored(parent, is_dir=True):
+            if kind is not _Kind.DIRECTORY or self._ignored(parent, is_dir=True):
                 self._look(parent, kind)
                 return
+            if self.store.known(parent):  # it was a file when it was recorded
+                self.removed.add(parent)
+            self.passable.add(parent)
         directory, name = split(path)
         if name == _GITIGNORE:  # new rules may concern everything beside and beneath it
             self.distrust = not self.tracked_stays
@@ -128,11 +152,13 @@ class _Walk:
             return
         self._look(path, self._kind(path))
 
-    def _look(self, path: bytes, kind: str) -> None:
+    def _look(self, path: bytes, kind: _Kind) -> None:
+        if kind is _Kind.UNKNOWN:
+            return
         directory, name = split(path)
         self._enter_above(path)
-        ignored = is_git_name(name) or self.rules.verdict(directory, name, kind == "directory")
-        if kind == "directory" and not ignored:
+        ignored = is_git_name(name) or self.rules.verdict(directory, name, kind is _Kind.DIRECTORY)
+        if kind is _Kind.DIRECTORY and not ignored:
             if self.store.known(path):
                 self.removed.add(path)
             self.directory(path)
@@ -140,7 +166,7 @@ class _Walk:
             return
         self.removed.update(self.store.below(path))
         known = self.store.known(path)
-        if kind == "file" and (known is not None or not ignored):
+        if kind is _Kind.FILE and (known is not None or not ignored):
             self._hinted_file(path, known)
         elif known is not None:
             self.removed.add(path)
@@ -153,17 +179,17 @@ class _Walk:
         if known is None or known.signature != signature:
             self.changed[path] = Change(path, signature, known)
 
-    def _kind(self, path: bytes) -> str:
+    def _kind(self, path: bytes) -> _Kind:
         try:
             mode = os.lstat(join(self.root, path)).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            return "nothing"
+            return _Kind.NOTHING
         except OSError as error:
             self._unreadable(path, error)
-            return "nothing"
+            return _Kind.UNKNOWN
         if stat.S_ISDIR(mode):
-            return "directory"
-        return "file" if stat.S_ISREG(mode) or stat.S_ISLNK(mode) else "odd"
+            return _Kind.DIRECTORY
+        return _Kind.FILE if stat.S_ISREG(mode) or stat.S_ISLNK(mode) else _Kind.ODD
 
     def _ignored(self, path: bytes, is_dir: bool) -> bool:
         directory, name = split(path)
@@ -173,7 +199,9 @@ class _Walk:
     def _enter_above(self, path: bytes) -> None:
         """Read the ignore files of all directories above a path."""
         for parent in [b"", *_parents(path)]:
-            self.rules.enter(parent, self._gitignore(parent))
+            if parent not in self.entered:
+                self.entered.add(parent)
+                self.rules.enter(parent, self._gitignore(parent))
 
     def _gitignore(self, directory: bytes) -> bytes | None:
         try:
