@@ -1,49 +1,64 @@
 """Which files of one pass are LFS, and what the committed `.gitattributes` says about it.
 
 Stands beside `stage`: `pipeline` asks for the verdicts before files are read and for the text to commit afterwards.
-git itself (`check-attr`) gives the verdicts, from exactly the attribute files that a clone will have.
-The one thing to know: the committed `.gitattributes` is the user's text (the directory's, or else what the branch
-    already has) plus one marked block of ours; the file in the directory is never touched.
+git itself (`check-attr`) gives the verdicts, from exactly the attribute files that a clone of the next commit has.
+The one thing to know: the committed `.gitattributes` is the user's text (the directory's, where that is new, else what
+    the branch has already) plus one marked block of ours; the file in the directory is never touched.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from lfssync.attributes import Block, Verdict, join, line_for_path, split
-from lfssync.model import Change, Changes, Signature, Staged, show
+from lfssync.attributes import BINARY_LIMIT_BYTES, Block, Verdict, join, line_for_path, split
+from lfssync.fastimport import blob_oid
+from lfssync.model import Change, Changes, Deferred, Known, Signature, Staged, show
 from lfssync.repository import Repository
+from lfssync.settle import Writer, probe
 from lfssync.stage import open_beneath
 from lfssync.store import Store
 
 NAME = b".gitattributes"
+RULES_FACT = "attributes"
+"""The store's name for the attribute files under which everything was classified; `pipeline` records it."""
+
 _LIMIT_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Classification:
     """The attribute rules in force for one pass.
 
     Args:
         repository: Asks git.
-        root_fd: The mirrored directory.
+        head: The commit that the next one builds on.
         prefix: `into` with a `/` behind it, or empty.
-        user_text: The part of `.gitattributes` that is not ours.
-        block: Our part as it is committed now (or empty).
-        above: Attribute files of the branch above `into`, by path from the repository's root.
-        own: True when the directory has a `.gitattributes` of its own.
+        gone: Attribute files of the directory that leave the branch, or have no say any more (links).
+        read: The directory's attribute files that differ from what was recorded, by path.
+        expected: The blobs of all attribute files that the scan found to be new or touched, as these rules take them to
+            be; None where that cannot be told yet.
+        user_text: The part of the top-level `.gitattributes` that is not ours.
+        block: Our part: the default patterns as they shall be, the paths as they are now.
     """
 
     repository: Repository
-    root_fd: int
+    head: str | None
     prefix: bytes
-    user_text: bytes
-    block: Block
-    above: dict[bytes, bytes]
-    own: bool
+    gone: set[bytes]
+    read: dict[bytes, bytes] = field(default_factory=dict)
+    expected: dict[bytes, str | None] = field(default_factory=dict)
+    user_text: bytes = b""
+    block: Block = field(default_factory=Block)
+    _on_branch: dict[bytes, bytes] = field(default_factory=dict)
+    _asked: set[bytes] = field(default_factory=set)
+
+    @property
+    def committed(self) -> bytes:
+        """The top-level `.gitattributes` as it is on the branch now."""
+        return self._on_branch.get(self.prefix + NAME, b"")
 
     def verdicts(self, paths: Iterable[bytes]) -> tuple[dict[bytes, Verdict], list[str]]:
         """What the attributes say about paths of the directory.
@@ -51,29 +66,120 @@ class Classification:
         Returns:
             A verdict for each path, and warnings about paths that no attribute line can name.
         """
-        paths = list(paths)
-        texts = dict(self.above)
-        texts[self.prefix + NAME] = join(self.user_text, Block(self.block.default_patterns, frozenset()))
-        for directory in _ancestors(paths):
-            text = _read(self.root_fd, directory + b"/" + NAME)
-            if text is not None:
-                texts[self.prefix + directory + b"/" + NAME] = text
-        found = self.repository.verdicts(texts, [self.prefix + path for path in paths])
-        verdicts = {path: found[self.prefix + path] for path in paths}
+        rules = join(self.user_text, Block(self.block.default_patterns, frozenset()))
+        verdicts = self._verdicts(list(paths), rules)
         warnings = []
         for path, verdict in verdicts.items():
-            if verdict is Verdict.UNSPECIFIED and line_for_path(path) is None:
+            if path.rpartition(b"/")[2] == NAME:
+                verdicts[path] = Verdict.REFUSED  # git reads them before any filter runs
+            elif verdict is Verdict.UNSPECIFIED and line_for_path(path) is None:
                 verdicts[path] = Verdict.REFUSED
                 warnings.append(
                     f"{show(path)}: its name is too long for a line in .gitattributes; kept in git, not in LFS"
                 )
         return verdicts, warnings
 
-    def committed(self, staged: Iterable[Staged], verdicts: dict[bytes, Verdict], gone: Iterable[bytes]) -> bytes:
-        """The `.gitattributes` to commit.
+    def _verdicts(self, paths: list[bytes], top: bytes) -> dict[bytes, Verdict]:
+        """What git says about paths of the directory when `top` is its top-level `.gitattributes`."""
+        texts = self._texts(paths)
+        texts[self.prefix + NAME] = top
+        found = self.repository.verdicts(texts, [self.prefix + path for path in paths])
+        return {path: found[self.prefix + path] for path in paths}
+
+    def _texts(self, paths: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The attribute files that have a say about paths of the directory, by path from the repository's root."""
+        names = [directory + b"/" + NAME for directory in folders_above(paths)]
+        self.load(self.prefix + name for name in names)
+        texts = dict(self._on_branch)
+        for name in self.gone:
+            texts.pop(self.prefix + name, None)
+        return texts | {self.prefix + name: text for name, text in self.read.items()}
+
+    def load(self, names: Iterable[bytes]) -> None:
+        """Read attribute files of the branch, by their paths from the root, unless that was done before."""
+        wanted = [name for name in names if name not in self._asked]
+        self._asked.update(wanted)
+        if self.head is not None:
+            self._on_branch |= attribute_files(self.repository, self.head, wanted)
+
+    def keep_others(self, ours: Iterable[bytes]) -> None:
+        """See to it that what only others have on the branch stays LFS when the new rules do not say so any more.
+
+        Args:
+            ours: Paths of the directory: where the rules change for them, they are read anew.
+        """
+        own = set(ours)
+        entries = {
+            path.removeprefix(self.prefix): oid
+            for path, mode, oid in self.repository.entries(self.head or "")
+            if path.startswith(self.prefix) and mode != "120000" and path.removeprefix(self.prefix) not in own
+        }
+        pointers = self.repository.pointers(entries.values())
+        others = [path for path, oid in entries.items() if oid in pointers]
+        before = self._verdicts(others, self.committed)
+        after = self._verdicts(others, join(self.user_text, self.block))
+        self.block = Block(self.block.default_patterns, self.block.paths | no_longer_lfs(before, after))
+
+    def reclassified(self, store: Store, changes: Changes, root: bytes, lfs_threshold_bytes: int) -> list[Change]:
+        """Files that did not change, but may be LFS now or be no longer, because attribute files changed.
+
+        Args:
+            store: What is recorded.
+            changes: What the scan found.
+            root: The mirrored directory.
+            lfs_threshold_bytes: The mirror's.
+        """
+        if not (self.changes_rules or store.fact(RULES_FACT) != self.fact(self.committed)):
+            return []
+        touched = {change.path for change in changes.changed} | set(changes.removed)
+        rest = {path: known for path, known in store.everything() if path not in touched and known.git_mode != "120000"}
+        verdicts, _ = self.verdicts(rest)
+        limit_bytes = min(lfs_threshold_bytes, BINARY_LIMIT_BYTES)
+        found = []
+        for path, known in rest.items():
+            if self._may_differ(path, known, verdicts[path], limit_bytes):
+                try:
+                    found.append(Change(path, Signature.of(os.lstat(os.path.join(root, path))), known))
+                except OSError:
+                    continue  # gone since the scan: its own event follows
+        return found
+
+    @property
+    def changes_rules(self) -> bool:
+        """Whether the next commit changes any rule."""
+        return bool(self.read or self.gone) or split(self.committed) != (self.user_text, self.block)
+
+    def _may_differ(self, path: bytes, known: Known, verdict: Verdict, limit_bytes: int) -> bool:
+        if verdict is not Verdict.UNSPECIFIED:
+            return (verdict is Verdict.LFS) is not (known.lfs is not None)
+        if known.lfs is not None:
+            return path not in self.block.paths
+        return known.signature is None or known.signature.size_bytes > limit_bytes
+
+    def late(self, staged: Iterable[Staged]) -> list[Deferred]:
+        """Attribute files that were staged with another content than the rules are made of: they must wait.
 
         Args:
             staged: What the pass read.
+        """
+        return [
+            Deferred(one.path, "still changing", one.signature.size_bytes)
+            for one in staged
+            if one.path in self.expected and self.expected[one.path] != one.blob_oid
+        ]
+
+    def text(
+        self,
+        staged: Iterable[Staged],
+        waiting: Mapping[bytes, Known | None],
+        verdicts: Mapping[bytes, Verdict],
+        gone: Iterable[bytes],
+    ) -> bytes:
+        """The top-level `.gitattributes` to commit.
+
+        Args:
+            staged: What the pass read.
+            waiting: What it could not read yet, with what is recorded about it: on the branch it stays as it is.
             verdicts: As `verdicts` gave them.
             gone: Paths that leave the branch.
         """
@@ -81,12 +187,32 @@ class Classification:
         for one in staged:
             by_line = one.lfs is not None and verdicts.get(one.path) is Verdict.UNSPECIFIED
             paths.add(one.path) if by_line else paths.discard(one.path)
+        paths |= {
+            path
+            for path, known in waiting.items()
+            if known and known.lfs and verdicts.get(path) is not Verdict.LFS and line_for_path(path) is not None
+        }
         return join(self.user_text, Block(self.block.default_patterns, frozenset(paths)))
+
+    def is_needed(self, text: bytes) -> bool:
+        """Whether `text` has to be committed even if no file changes: it names files that nothing else makes LFS."""
+        return bool(split(text)[1].paths - split(self.committed)[1].paths)
+
+    def fact(self, top: bytes) -> str:
+        """What to record about the rules when `top` is the top-level `.gitattributes` of the branch."""
+        over = [self._on_branch.get(name, b"") for name in self.names_over()]
+        return " ".join(blob_oid(len(text), [text]) for text in (*over, top))
+
+    def names_over(self) -> list[bytes]:
+        """The attribute files above `into`, from the top down."""
+        folders = self.prefix.split(b"/")[:-1]
+        return [b"/".join([*folders[:count], NAME]) for count in range(len(folders))]
 
 
 def classification(
-    repository: Repository, root_fd: int, into: bytes, head: str | None, was_mirrored: bool
-) -> Classification:
+    repository: Repository, root_fd: int, into: bytes, head: str | None, changes: Changes, gone: Iterable[bytes],
+    store: Store,
+) -> Classification:  # fmt: skip
     """Read the attribute files that count.
 
     Args:
@@ -94,31 +220,57 @@ def classification(
         root_fd: The mirrored directory.
         into: The mirror's sub-folder of the repository, or empty.
         head: The commit that the next one builds on.
-        was_mirrored: Whether a `.gitattributes` of the directory is recorded: the branch's text is then no one else's.
+        changes: What the scan found.
+        gone: Those of the removed paths that leave the branch.
+        store: What is recorded.
     """
-    folders = [b"", *_chain(into)] if into else [b""]
-    names = [folder + b"/" + NAME if folder else NAME for folder in folders]
-    blobs = repository.contents(f"{head}:".encode() + name for name in names) if head else [None] * len(names)
-    prefix = into + b"/" if into else b""
-    committed = blobs[-1] or b""
-    own = _read(root_fd, NAME)
-    committed_text, block = split(committed)
-    if own is None:
-        text = b"" if was_mirrored else committed_text
-        block = Block(True, block.paths)
+    rules = Classification(
+        repository, head, into + b"/" if into else b"", gone={path for path in gone if _counts(path)}
+    )
+    for change in changes.changed:
+        if _counts(change.path) and change.signature.is_link:
+            rules.gone.add(change.path)  # git does not follow it
+        elif _counts(change.path):
+            text = _settled(root_fd, change.path)
+            oid = None if text is None else blob_oid(len(text), [text])
+            rules.expected[change.path] = oid
+            if text is not None and (change.known is None or change.known.blob_oid != oid):
+                rules.read[change.path] = text
+    above = folders_above(change.path for change in changes.changed)
+    rules.load([*rules.names_over(), rules.prefix + NAME, *(rules.prefix + folder + b"/" + NAME for folder in above)])
+    committed_text, block = split(rules.committed)
+    recorded = store.known(NAME)
+    had_own = recorded is not None and recorded.git_mode != "120000"
+    if NAME in rules.read:
+        rules.user_text, own = split(rules.read[NAME])
+        rules.block = Block(own.default_patterns, block.paths | own.paths)
+    elif NAME in rules.gone or NAME in changes.removed or not had_own:
+        rules.user_text = b"" if had_own and NAME in rules.gone else committed_text
+        rules.block = Block(True, block.paths)
     else:
-        text, own_block = split(own)
-        block = Block(own_block.default_patterns, block.paths | own_block.paths)
-    above = {name: blob for name, blob in zip(names[:-1], blobs[:-1], strict=True) if blob is not None}
-    return Classification(repository, root_fd, prefix, text, block, above, own is not None)
+        rules.user_text, rules.block = committed_text, block
+    if rules.user_text != committed_text or (block.default_patterns and not rules.block.default_patterns):
+        rules.keep_others({change.path for change in changes.changed} | {path for path, _ in store.everything()})
+    return rules
 
 
-def _chain(path: bytes) -> list[bytes]:
-    parts = path.split(b"/")
-    return [b"/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+def attribute_files(repository: Repository, revision: str, names: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Those attribute files of a revision that are there, by path from the root."""
+    wanted = list(names)
+    blobs = repository.contents([revision.encode() + b":" + name for name in wanted])
+    return {name: blob for name, blob in zip(wanted, blobs, strict=True) if blob is not None}
 
 
-def _ancestors(paths: Iterable[bytes]) -> set[bytes]:
+def no_longer_lfs(before: Mapping[bytes, Verdict], after: Mapping[bytes, Verdict]) -> frozenset[bytes]:
+    """Paths that were LFS and are not any more, as far as a line can say that they are."""
+    return frozenset(
+        path
+        for path, verdict in before.items()
+        if verdict is Verdict.LFS and after[path] is not Verdict.LFS and line_for_path(path) is not None
+    )
+
+
+def folders_above(paths: Iterable[bytes]) -> set[bytes]:
     """All directories above the paths, without the top."""
     found: set[bytes] = set()
     for path in paths:
@@ -129,38 +281,21 @@ def _ancestors(paths: Iterable[bytes]) -> set[bytes]:
     return found
 
 
-def _read(root_fd: int, path: bytes) -> bytes | None:
-    """A `.gitattributes` of the directory; git does not follow links here, so neither do we."""
+def _counts(path: bytes) -> bool:
+    return path.rpartition(b"/")[2] == NAME
+
+
+def _settled(root_fd: int, path: bytes) -> bytes | None:
+    """The text of an attribute file of the directory; None while it is being written or cannot be read."""
     try:
         fd = open_beneath(root_fd, path)
     except OSError:
         return None
     try:
-        return os.pread(fd, _LIMIT_BYTES, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        if not stat.S_ISREG(os.fstat(fd).st_mode) or probe(fd) is Writer.PRESENT:
+            return None
+        return os.pread(fd, _LIMIT_BYTES, 0)
+    except OSError:
+        return None
     finally:
         os.close(fd)
-
-
-def reclassified(store: Store, rules: Classification, changes: Changes, root: bytes) -> list[Change]:
-    """Files that did not change, but are LFS now or are no longer, because a `.gitattributes` changed.
-
-    Args:
-        store: What is recorded.
-        rules: The rules now.
-        changes: What the scan found.
-        root: The mirrored directory.
-    """
-    touched = {change.path for change in changes.changed} | set(changes.removed)
-    if not any(path.rpartition(b"/")[2] == NAME for path in touched):
-        return []
-    rest = {path: known for path, known in store.everything() if path not in touched and known.git_mode != "120000"}
-    verdicts, _ = rules.verdicts(rest)
-    found = []
-    for path, known in rest.items():
-        wanted = {Verdict.LFS: True, Verdict.REFUSED: False}.get(verdicts[path])
-        if wanted is not (known.lfs is not None):
-            try:
-                found.append(Change(path, Signature.of(os.lstat(os.path.join(root, path))), known))
-            except OSError:
-                continue  # gone since the scan: its own event follows
-    return found

@@ -10,20 +10,19 @@ The one thing to know: before commits are pushed, every LFS object they name is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lfssync.attributes import parse_pointer
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import NETWORK_TIMEOUT_S, Output
 from lfssync.giterrors import explain, last_words
+from lfssync.merging import merge
 from lfssync.model import LfsObject
 from lfssync.repository import Refs, Repository
 
 LOOK_TIMEOUT_S = 120.0
 MERGE_TRIES = 5
-_POINTER_LIMIT_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +73,14 @@ class Delivery:
             refs = Refs(refs.tip, refs.tip, refs.mirrored)
         return refs
 
-    def outgoing(self, head: str, tip: str | None) -> Iterator[LfsObject]:
+    def outgoing(self, head: str, tip: str | None) -> list[LfsObject]:
         """Every LFS object named by commits that the remote does not have yet; costs what those commits changed."""
         git = self.repository.git
         wanted = f"{head}\n" + (f"^{tip}\n" if tip else "")
         named = git.run(
             "rev-list", "--objects", "--no-object-names", "--filter=blob:limit=1024", "--stdin", given=wanted.encode()
         ).stdout
-        checked = git.run(
-            "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", given=named
-        ).stdout.decode()
-        small = [
-            words[0]
-            for words in map(str.split, checked.splitlines())
-            if len(words) == 3 and words[1] == "blob" and 100 < int(words[2]) < _POINTER_LIMIT_BYTES
-        ]
-        for blob in self.repository.contents(oid.encode() for oid in small):
-            if blob is not None and (lfs := parse_pointer(blob)) is not None:
-                yield lfs
+        return list(self.repository.pointers(named.decode().split()).values())
 
     def push(self, refs: Refs, who: Ident, tags: dict[str, str], moves_head: bool) -> Refs:
         """Push the branch, and tags with it, all or nothing; merge and try again when the remote moved meanwhile.
@@ -108,7 +97,7 @@ class Delivery:
         for _ in range(MERGE_TRIES):
             assert refs.head is not None
             if refs.tip is not None and not self.repository.is_ancestor(refs.tip, refs.head):
-                refs = self.repository.merge(refs, who)
+                refs = merge(self.repository, refs, who)
             refused = self._push_once(refs, tags)
             if refused is None:
                 self.repository.update_refs({self.repository.tip_ref: (refs.tip, refs.head)})

@@ -9,6 +9,7 @@ Source: git-fast-import(1).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import subprocess
 import tempfile
 import threading
@@ -50,6 +51,14 @@ class Ident:
 def quote(path: bytes) -> bytes:
     """A path in git's C-style quotes: every byte that is not plain becomes an octal escape."""
     return b'"' + b"".join(b"\\%03o" % c if c < 0x20 or c > 0x7E or c in b'"\\' else bytes((c,)) for c in path) + b'"'
+
+
+def blob_oid(size_bytes: int, blocks: Iterable[bytes]) -> str:
+    """The name git gives to a blob. Source: git-hash-object(1)."""
+    digest = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def edits_stream(edits: Iterable[Edit]) -> Iterator[bytes]:

@@ -11,18 +11,19 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.classification import NAME as ATTRIBUTES
-from lfssync.classification import classification, reclassified
+from lfssync.classification import RULES_FACT, Classification, classification
 from lfssync.commitmessage import message
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.fastimport import FastImport
+from lfssync.fastimport import Edit, FastImport, blob_oid
 from lfssync.gitindex import Entry
 from lfssync.lock import held
 from lfssync.model import (
+    Change,
     Changes,
     Deferred,
     DeletePolicy,
@@ -33,12 +34,12 @@ from lfssync.model import (
     Staged,
     State,
 )
-from lfssync.plan import CommitPlan, known_of, plan
+from lfssync.plan import CommitPlan, Records, known_of, plan, still_unread
 from lfssync.reconcile import reconcile
 from lfssync.report import Report
 from lfssync.repository import Refs, Repository
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
-from lfssync.stage import Policy, Stage, blob_oid
+from lfssync.stage import Policy, Stage
 from lfssync.store import Store
 from lfssync.workbench import Session, Workbench, open_bench
 from lfssync.workingcopy import WorkingCopy
@@ -167,9 +168,31 @@ class _Pass:
     def _stage_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, list[Deferred], CommitPlan]:
         """Read what changed, bring its LFS objects to safety, and commit it all as one."""
         mirror = self.mirror
+        gone = changes.removed if mirror.delete is DeletePolicy.MIRROR else ()
         into = os.fsencode(mirror.into)
-        rules = classification(self.repository, root_fd, into, refs.head, self.store.known(ATTRIBUTES) is not None)
-        changed = [*changes.changed, *reclassified(self.store, rules, changes, os.fsencode(mirror.path))]
+        rules = classification(self.repository, root_fd, into, refs.head, changes, gone, self.store)
+        again = rules.reclassified(self.store, changes, os.fsencode(mirror.path), mirror.lfs_threshold_bytes)
+        changed = [*changes.changed, *again]
+        known = known_of(changed)
+        staged, deferred, text = self._stage(root_fd, rules, changed, gone)
+        first = refs.mirrored is None and refs.head is not None
+        on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
+        oid = blob_oid(len(text), [text]) if text else None
+        attributes = Edit(rules.prefix + ATTRIBUTES, "100644" if oid else None, oid)
+        made = plan(
+            staged, known, changes.removed, on_branch, rules.prefix, mirror.delete, (attributes, rules.is_needed(text))
+        )
+        records = Records(
+            {one.path: one.known() for one in staged} | still_unread(again, deferred),
+            {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text if made.edits else rules.committed)},
+        )
+        return self._commit(refs, made, staged, changes, records), deferred, made
+
+    def _stage(
+        self, root_fd: int, rules: Classification, changed: list[Change], gone: Sequence[bytes]
+    ) -> tuple[list[Staged], list[Deferred], bytes]:
+        """Read files into git and to the remote; gives what was read, what must wait, and the `.gitattributes`."""
+        mirror = self.mirror
         self.report.working(State.STAGING, changed)
         verdicts, warnings = rules.verdicts(change.path for change in changed)
         self.warnings += warnings
@@ -180,26 +203,23 @@ class _Pass:
             staged, deferred = self.bench.securing.secure(
                 stage.run(changed), lambda: self.report.working(State.UPLOADING, changed)
             )
-            gone = changes.removed if mirror.delete is DeletePolicy.MIRROR else ()
-            text = rules.committed(staged, verdicts, gone)
-            text_oid = blob_oid(len(text), [text]) if text else None
-            if text_oid:
-                stream.blob(text_oid, len(text), [text])
+            late = {one.path: one for one in rules.late(staged)}
+            staged = [one for one in staged if one.path not in late]
+            deferred += late.values()
+            known = known_of(changed)
+            text = rules.text(staged, {one.path: known[one.path] for one in deferred}, verdicts, gone)
+            if text:
+                stream.blob(blob_oid(len(text), [text]), len(text), [text])
             stream.finish()
         self._forget_seen(deferred)
-        first = refs.mirrored is None and refs.head is not None
-        on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
-        made = plan(
-            staged, known_of(changed), changes.removed, on_branch, rules.prefix, mirror.delete, (ATTRIBUTES, text_oid)
-        )
-        return self._commit(refs, made, staged, changes), deferred, made
+        return staged, deferred, text
 
     def _forget_seen(self, deferred: list[Deferred]) -> None:
         waiting = {one.path for one in deferred}
         for path in self.session.seen.keys() - waiting:
             del self.session.seen[path]
 
-    def _commit(self, before: Refs, made: CommitPlan, staged: list[Staged], changes: Changes) -> Refs:
+    def _commit(self, before: Refs, made: CommitPlan, staged: list[Staged], changes: Changes, records: Records) -> Refs:
         """Commit, show it to the user's working copy if it is one, and record what is now known about each file."""
         refs = before
         if made.edits or made.mirrored:
@@ -210,8 +230,8 @@ class _Pass:
                     self._publish(self.copy, before.head, refs.head, made, staged)
                 self.report.committed(refs.head, text)
         with self.store.transaction():
-            self.store.record(((one.path, one.known()) for one in staged), changes.removed)
-            self.store.record_facts({"mirrored": refs.mirrored, IGNORE_FACT: list(self.mirror.ignore)})
+            self.store.record(records.files.items(), changes.removed)
+            self.store.record_facts({"mirrored": refs.mirrored, **records.facts})
         return refs
 
     def _publish(self, copy: WorkingCopy, old: str | None, new: str, made: CommitPlan, staged: list[Staged]) -> None:

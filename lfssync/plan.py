@@ -7,10 +7,10 @@ The one thing to know: two pictures are kept. The *branch* gets our changes amon
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lfssync.fastimport import Edit
-from lfssync.model import Change, DeletePolicy, Known, Staged
+from lfssync.model import Change, Deferred, DeletePolicy, Known, Staged
 
 GitEntry = tuple[str, str]
 """Git mode and blob oid."""
@@ -42,7 +42,7 @@ def plan(
     on_branch: Mapping[bytes, GitEntry],
     prefix: bytes,
     delete: DeletePolicy,
-    attributes: tuple[bytes, str | None],
+    attributes: tuple[Edit, bool],
 ) -> CommitPlan:
     """Decide what to commit.
 
@@ -53,21 +53,19 @@ def plan(
         on_branch: Entries that the branch has already, by path from the root; only needed before the first commit.
         prefix: `into` with a `/` behind it, or empty.
         delete: What a deletion means for the branch.
-        attributes: Path of the composed `.gitattributes` in the directory, and its blob oid (None: there shall be
-            none).
+        attributes: The composed `.gitattributes`, which goes along with every commit, and whether it needs one by
+            itself.
     """
-    attributes_path, attributes_oid = attributes
+    attributes_edit, is_needed = attributes
     fresh = [one for one in staged if differs(one, known.get(one.path))]
     mirrored = [Edit(prefix + one.path, one.signature.git_mode, one.blob_oid) for one in fresh]
     mirrored += [Edit(prefix + path) for path in removed]
     telling = [one for one in fresh if on_branch.get(prefix + one.path) != (one.signature.git_mode, one.blob_oid)]
     gone = [path for path in removed if delete is DeletePolicy.MIRROR]
-    edits = [
-        Edit(prefix + one.path, one.signature.git_mode, one.blob_oid) for one in telling if one.path != attributes_path
-    ]
-    edits += [Edit(prefix + path) for path in gone if path != attributes_path]
-    if edits or attributes_path in gone or any(one.path == attributes_path for one in telling):
-        edits.append(Edit(prefix + attributes_path, "100644" if attributes_oid else None, attributes_oid))
+    edits = [Edit(prefix + one.path, one.signature.git_mode, one.blob_oid) for one in telling]
+    edits += [Edit(prefix + path) for path in gone]
+    if edits or is_needed:
+        edits = [edit for edit in edits if edit.path != attributes_edit.path] + [attributes_edit]
     telling.sort(key=lambda one: (-one.signature.size_bytes, one.path))
     return CommitPlan(
         tuple(edits),
@@ -87,3 +85,21 @@ def differs(one: Staged, known: Known | None) -> bool:
 def known_of(changes: Sequence[Change]) -> dict[bytes, Known | None]:
     """What was recorded about changed paths."""
     return {change.path: change.known for change in changes}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What to record once the commit is made: known files by path, and facts by name."""
+
+    files: dict[bytes, Known]
+    facts: dict[str, object]
+
+
+def still_unread(reclassified: Sequence[Change], deferred: Sequence[Deferred]) -> dict[bytes, Known]:
+    """What to record about unchanged files that were to be read again and could not be: they are read next time."""
+    waiting = {one.path for one in deferred}
+    return {
+        change.path: replace(change.known, signature=None)
+        for change in reclassified
+        if change.known is not None and change.path in waiting
+    }

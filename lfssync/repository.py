@@ -12,19 +12,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfssync.attributes import Verdict
+from lfssync.attributes import Verdict, classify, parse_pointer
 from lfssync.errors import TransientError
-from lfssync.fastimport import Edit, FastImport, Ident
+from lfssync.fastimport import Edit, FastImport, Ident, blob_oid
 from lfssync.gitcommand import Git
+from lfssync.model import LfsObject
 
 MIRRORED = "refs/lfssync/mirrored"
 _NEXT = "refs/lfssync/next"
 _NEXT_MIRRORED = "refs/lfssync/next-mirrored"
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_POINTER_SIZES_BYTES = range(100, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,28 +109,45 @@ class Repository:
         """The tree of a revision; the empty tree for None."""
         return self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text if revision else _EMPTY_TREE
 
-    def contents(self, names: Iterable[bytes]) -> list[bytes | None]:
-        """The blobs behind object names such as `<commit>:<path>` (without newlines); None where there is none."""
-        given = b"".join(name + b"\n" for name in names)
-        if not given:
-            return []
-        stdout = self.git.run("cat-file", "--batch", given=given).stdout
-        blobs: list[bytes | None] = []
+    def contents(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """The blobs behind object names such as `<commit>:<path>`; None where there is no blob of that name."""
+        return [content if kind == b"blob" else None for kind, _, content in self._ask("--batch", names)]
+
+    def kinds(self, names: Sequence[bytes]) -> list[bytes]:
+        """What is behind object names: `blob`, `tree` or `commit`; empty where there is nothing."""
+        return [kind for kind, _, _ in self._ask("--batch-check", names)]
+
+    def pointers(self, oids: Iterable[str]) -> dict[str, LfsObject]:
+        """Which of these objects are LFS pointers, and to what; costs what the small blobs among them hold."""
+        asked = list(dict.fromkeys(oids))
+        known = zip(asked, self._ask("--batch-check", [oid.encode() for oid in asked]), strict=True)
+        small = [oid for oid, (kind, size, _) in known if kind == b"blob" and size in _POINTER_SIZES_BYTES]
+        blobs = zip(small, self.contents([oid.encode() for oid in small]), strict=True)
+        return {oid: lfs for oid, blob in blobs if blob is not None and (lfs := parse_pointer(blob)) is not None}
+
+    def _ask(self, how: str, names: Sequence[bytes]) -> Iterator[tuple[bytes, int, bytes]]:
+        """Kind, size and content (none with `--batch-check`) of objects, in the order asked for.
+
+        Source: git-cat-file(1), "BATCH OUTPUT". Names go in with a NUL behind them, but come back with a line feed.
+        """
+        if not names:
+            return
+        stdout = self.git.run("cat-file", how, "-z", given=b"".join(name + b"\0" for name in names)).stdout
         at = 0
-        while at < len(stdout):
+        for name in names:
+            missing = name + b" missing\n"
+            if stdout.startswith(missing, at):
+                at += len(missing)
+                yield b"", 0, b""
+                continue
             end = stdout.index(b"\n", at)
-            words = stdout[at:end].rsplit(b" ", 2)
-            if len(words) == 3 and words[1] == b"blob" and words[2].isdigit():
-                size = int(words[2])
-                blobs.append(stdout[end + 1 : end + 1 + size])
-                at = end + size + 2
-            elif len(words) == 3 and words[2].isdigit():  # a tree or a commit of that name
-                blobs.append(None)
-                at = end + int(words[2]) + 2
+            _, kind, words = stdout[at:end].split(b" ")
+            at, size = end + 1, int(words)
+            if how == "--batch-check":
+                yield kind, size, b""
             else:
-                blobs.append(None)
-                at = end + 1
-        return blobs
+                yield kind, size, stdout[at : at + size]
+                at += size + 1
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new` or in its history; a commit that is not here is in nobody's history."""
@@ -153,9 +172,7 @@ class Repository:
             asked = (*alone, "check-attr", "--stdin", "-z", "filter")
             stdout = self.git.run(*asked, given=given, extra={"GIT_ATTR_NOSYSTEM": "1"}).stdout
         fields = stdout.split(b"\0")[:-1]
-        return {
-            path: _VERDICTS.get(value, Verdict.REFUSED) for path, value in zip(fields[::3], fields[2::3], strict=True)
-        }
+        return {path: classify(value) for path, value in zip(fields[::3], fields[2::3], strict=True)}
 
     def ident(self, fallback: Git | None = None) -> Ident:
         """Author and committer: the name in the user's git configuration, else `lfssync`; now, in the local zone."""
@@ -178,7 +195,8 @@ class Repository:
 
         Args:
             refs: Where the refs stand now.
-            edits: What changes on the branch, by paths from the root; may turn out to be nothing new.
+            edits: What changes on the branch, by paths from the root; may turn out to be nothing new. A deletion is of
+                a file: where the branch has a folder by now, that is somebody else's and stays.
             mirrored: What changes in the picture of the directory.
             who: Author and committer.
             message: The commit message.
@@ -188,7 +206,8 @@ class Repository:
         """
         base = self.tree_oid(refs.mirrored)
         with FastImport(self.git) as stream:
-            stream.commit(_NEXT, (refs.head,) if refs.head else (), who, message, edits)
+            on_branch = self._without_folders(edits, refs.head)
+            stream.commit(_NEXT, (refs.head,) if refs.head else (), who, message, on_branch)
             stream.commit(_NEXT_MIRRORED, (), who, "mirrored\n", mirrored, base=base)
             stream.finish()
         fresh, fresh_tree, old_tree, fresh_mirrored = self._rev_parse(
@@ -202,41 +221,54 @@ class Repository:
         )
         return Refs(head, refs.tip, fresh_mirrored)
 
-    def merge(self, refs: Refs, who: Ident) -> Refs:
-        """Bring together our branch and a remote branch that went its own way.
-
-        Both commits become parents. Path by path: what we changed since the common ancestor is as we have it, all
-        else is as the remote has it. A path changed on both sides so keeps the local bytes, and the remote's version
-        stays in history.
+    def merge(self, refs: Refs, edits: list[Edit], texts: Mapping[bytes, bytes], who: Ident) -> Refs:
+        """Commit our edits on top of the remote's branch; both commits become parents.
 
         Args:
             refs: `head` and `tip` are both there and neither contains the other.
+            edits: What to change in the tree of `tip`.
+            texts: Files that get another content than the edits say, by path.
             who: Author and committer.
         """
         assert refs.head is not None
         assert refs.tip is not None
-        base = self.git.run("merge-base", refs.head, refs.tip, accept=(0, 1)).text or _EMPTY_TREE
-        edits = list(self._differences(base, refs.head))
+        oids = {path: blob_oid(len(text), [text]) for path, text in texts.items()}
+        edits = [edit for edit in self._without_folders(edits, refs.tip) if edit.path not in texts]
+        edits += [Edit(path, "100644", oid) for path, oid in oids.items()]
         with FastImport(self.git) as stream:
+            for path, text in texts.items():
+                stream.blob(oids[path], len(text), [text])
             stream.commit(_NEXT, (refs.tip, refs.head), who, f"Merge what is new on {self.branch}\n", edits)
             stream.finish()
         (merged,) = self._rev_parse(_NEXT)
         self.update_refs({self.head_ref: (refs.head, merged)})
         return Refs(merged, refs.tip, refs.mirrored)
 
-    def _differences(self, old: str, new: str) -> Iterator[Edit]:
-        fields = self.git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new).stdout.split(
-            b"\0"
-        )[:-1]
+    def merge_base(self, one: str, other: str) -> str:
+        """The best common ancestor of two commits, or the empty tree where their histories have nothing in common."""
+        return self.git.run("merge-base", one, other, accept=(0, 1)).text or _EMPTY_TREE
+
+    def differences(self, old: str, new: str) -> list[Edit]:
+        """What leads from one tree (or commit) to another, path by path."""
+        raw = ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev")
+        fields = self.git.run(*raw, old, new).stdout.split(b"\0")[:-1]
+        edits = []
         for words, path in zip(fields[::2], fields[1::2], strict=True):
             _, mode, _, oid, status = words.decode().split()
-            yield Edit(path) if status == "D" else Edit(path, mode, oid)
+            edits.append(Edit(path) if status == "D" else Edit(path, mode, oid))
+        return edits
+
+    def _without_folders(self, edits: list[Edit], revision: str | None) -> list[Edit]:
+        """The edits without deletions of what is a folder in a revision: git would delete all that is in it."""
+        gone = [edit.path for edit in edits if edit.blob_oid is None]
+        if not gone or revision is None:
+            return edits
+        kinds = self.kinds([revision.encode() + b":" + path for path in gone])
+        folders = {path for path, kind in zip(gone, kinds, strict=True) if kind == b"tree"}
+        return [edit for edit in edits if edit.blob_oid is not None or edit.path not in folders]
 
     def _rev_parse(self, *names: str) -> list[str]:
         oids = self.git.run("rev-parse", *names).stdout.decode().split()
         if len(oids) != len(names):
             raise TransientError("git does not know the commit it just made", "it is tried again")
         return oids
-
-
-_VERDICTS = {b"lfs": Verdict.LFS, b"unspecified": Verdict.UNSPECIFIED}

@@ -117,8 +117,8 @@ def _fetched(mirror: Mirror, state_dir: Path, git_dir: Path) -> Repository:
 def _write(repository: Repository, mirror: Mirror, commit: str, root: Path, monitor: Monitor) -> tuple[int, int]:
     """Write all files of a commit; returns how many, and their bytes."""
     entries = list(_entries(repository, commit))
-    texts = repository.contents(entry.oid.encode() for entry in entries if entry.path.rpartition(b"/")[2] == ATTRIBUTES)
     names = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == ATTRIBUTES]
+    texts = repository.contents([b"%b:%b" % (commit.encode(), name) for name in names])
     verdicts = repository.verdicts(
         {name: text or b"" for name, text in zip(names, texts, strict=True)}, [entry.path for entry in entries]
     )
@@ -133,7 +133,7 @@ def _write(repository: Repository, mirror: Mirror, commit: str, root: Path, moni
     links: list[tuple[_Entry, bytes]] = []
     size_bytes = 0
     for batch in _batches(wanted):
-        blobs = repository.contents(entry.oid.encode() for entry in batch)
+        blobs = repository.contents([entry.oid.encode() for entry in batch])
         for entry, blob in zip(batch, blobs, strict=True):
             if blob is None:
                 raise LfssyncError(

@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from lfssync.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
+from lfssync.fastimport import blob_oid
 from lfssync.model import Change, Deferred, LfsObject, Monitor, Progress, Signature, Staged, State
 from lfssync.settle import Seen, judge, probe, wait_if_racy
 from lfssync.store import split
@@ -250,14 +251,6 @@ def open_beneath(root_fd: int, path: bytes, flags: int = 0) -> int:
     finally:
         if at != root_fd:
             os.close(at)
-
-
-def blob_oid(size_bytes: int, blocks: Iterable[bytes]) -> str:
-    """The name git gives to a blob. Source: git-hash-object(1)."""
-    digest = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:

@@ -57,6 +57,7 @@ HOUSE = (
     "lfssync.transfers",
     "lfssync.embedded",
     "lfssync.securing",
+    "lfssync.merging",
     "lfssync.delivery",
     "lfssync.workbench",
     "lfssync.pipeline",
