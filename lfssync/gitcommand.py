@@ -35,7 +35,10 @@ OLDEST_GIT_LFS = (3, 0)
 _INHERITED_GIT = re.compile(
     r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_SSL_\w+|EXEC_PATH|CONFIG_GLOBAL|CONFIG_SYSTEM|CONFIG_NOSYSTEM)"
 )
-_SECRET = re.compile(r"\w*(TOKEN|PASSWORD|SECRET)\w*", re.IGNORECASE)
+_SECRET = re.compile(
+    r"TOKEN|SECRET|PASSPHRASE|PASSW(OR)?D|_PASS$|(API|AUTH|ACCESS|PRIVATE|ENCRYPTION)_?KEY|(^|_)PAT$", re.IGNORECASE
+)
+"""Names of variables that hold secrets. A credential helper that wants one finds it in its own file or keyring."""
 
 _PINNED = (
     "core.hooksPath=/dev/null",  # nothing planted runs, and the order of secure and push is ours
@@ -49,11 +52,22 @@ _PINNED = (
     "tag.gpgSign=false",
     "push.followTags=false",
     "push.gpgSign=false",
+    "push.recurseSubmodules=no",
     "fetch.recurseSubmodules=false",
+    "fetch.prune=false",
+    "fetch.pruneTags=false",
     "protocol.ext.allow=never",
     "http.lowSpeedLimit=1000",
-    "http.lowSpeedTime=60",
+    "http.lowSpeedTime=300",  # a host may think about a large push for minutes, with next to nothing on the wire
 )
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15"
+"""Never asks, and notices a dead connection."""
+
+_LOOK_S = 0.25
+"""So often a running command looks whether it shall stop, in seconds."""
+
+_GRACE_S = 5.0
+"""So long a command may take to put its temporary files away when it is ended, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +96,15 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in inherited.items()
-        if not _SECRET.fullmatch(name) and (not name.startswith("GIT_") or _INHERITED_GIT.fullmatch(name))
+        if not _SECRET.search(name) and (not name.startswith("GIT_") or _INHERITED_GIT.fullmatch(name))
     }
-    kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15")
     return kept | {
         "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
         "GIT_ASKPASS": "",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_LFS_SKIP_PUSH": "1",
+        "SSH_ASKPASS_REQUIRE": "never",
         "LC_ALL": "C.UTF-8",
         "LANGUAGE": "C",
     }
@@ -119,8 +133,9 @@ class Git:
         timeout_s: float = LOCAL_TIMEOUT_S,
         accept: Sequence[int] = (0,),
         remote: str = "",
+        stdout: int = subprocess.PIPE,
     ) -> Output:
-        """Run one command to its end.
+        """Run one git command to its end.
 
         Args:
             arguments: What stands after `git`.
@@ -128,16 +143,21 @@ class Git:
             extra: More environment variables.
             timeout_s: Seconds until the whole process group is ended.
             accept: Exit statuses that are answers and not failures.
-            remote: Who the command talks to, for the words of an error.
+            remote: Who the command talks to: decides how ssh is called, and tells in an error.
+            stdout: An open descriptor for standard output, which is then not in the answer.
 
         Raises:
             LfssyncError: Of the kind that git's own words tell (see `explain`).
         """
-        with self.start(*arguments, extra=extra, reads=given is not None) as child:
-            stdout, stderr = _communicate(child, given, timeout_s, self.stop)
-        output = Output(child.returncode, stdout, stderr.decode("utf-8", "replace"))
+        variables = (ssh_variables() if remote and not remote.startswith("/") else {}) | dict(extra or {})
+        with (
+            _input(given) as stdin,
+            self.start(*arguments, extra=variables, stdin=stdin, stdout=stdout) as child,
+        ):
+            answer, stderr = _communicate(child, timeout_s, self.stop)
+        output = Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
         if output.status not in accept:
-            raise explain(str(arguments[0]), output.status, output.stderr, remote)
+            raise explain(_name(arguments), output.status, output.stderr, remote)
         return output
 
     @contextlib.contextmanager
@@ -145,7 +165,7 @@ class Git:
         self,
         *arguments: str | bytes,
         extra: Mapping[str, str] | None = None,
-        reads: bool = True,
+        stdin: int = subprocess.PIPE,
         stdout: int = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
     ) -> Iterator[subprocess.Popen[bytes]]:
@@ -158,7 +178,7 @@ class Git:
         try:
             child = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env=variables,
@@ -166,7 +186,7 @@ class Git:
                 start_new_session=True,
             )
         except FileNotFoundError:
-            raise UserError("git is not installed", "install it, on Debian: apt-get install git git-lfs") from None
+            raise _not_installed("git") from None
         except OSError as error:
             raise TransientError(f"git could not be started: {error.strerror}", "it is tried again") from error
         try:
@@ -175,13 +195,49 @@ class Git:
             _end(child)
 
 
+def _name(arguments: Sequence[str | bytes]) -> str:
+    """The command among git's arguments, which options of git itself may stand before: `lfs push`, `ls-remote`."""
+    words = [os.fsdecode(word) for word in arguments]
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at] == "-c" else 1
+    return " ".join(words[at : at + (2 if words[at : at + 1] == ["lfs"] else 1)])
+
+
+def ssh_variables() -> dict[str, str]:
+    """How git and git-lfs shall call ssh, unless the user has told git already."""
+    variables = environment(os.environ)
+    if "GIT_SSH_COMMAND" in variables or "GIT_SSH" in variables:
+        return {}
+    asked = ["git", "config", "--get", "core.sshCommand"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            asked, cwd=_empty_folder(), env=variables, capture_output=True, timeout=_VERSION_TIMEOUT_S, check=False
+        )
+        if done.returncode == 0:
+            return {}
+    return {"GIT_SSH_COMMAND": _SSH}
+
+
+@contextlib.contextmanager
+def _input(given: bytes | None) -> Iterator[int]:
+    """Standard input for a child: a file in memory, because `communicate` forgets its input at a time-out."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    with open(os.memfd_create("input"), "w+b") as file:
+        file.write(given)
+        file.seek(0)
+        yield file.fileno()
+
+
 def _communicate(
-    child: subprocess.Popen[bytes], given: bytes | None, timeout_s: float, stop: threading.Event | None
-) -> tuple[bytes, bytes]:
+    child: subprocess.Popen[bytes], timeout_s: float, stop: threading.Event | None
+) -> tuple[bytes | None, bytes]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return child.communicate(given, timeout=0.5)
+            return child.communicate(timeout=_LOOK_S)
         except subprocess.TimeoutExpired:
             if stop is not None and stop.is_set():
                 raise TransientError("stopped before git was done", "the next start goes on from here") from None
@@ -190,24 +246,39 @@ def _communicate(
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of a child's process group, reap it, close its pipes."""
-    if child.poll() is None:
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signum)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(5)
-                break
+    """End what is left of a child's process group, reap it, close its pipes.
+
+    The child is reaped last: until then its number cannot be given to another process, so the signals meet nobody else.
+    """
+    if child.returncode is None:
+        _signal_group(child, signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_S
+        while time.monotonic() < deadline and not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.01)
+        _signal_group(child, signal.SIGKILL)  # helpers of git that outlived it
+        child.wait()
     for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
 
+def _signal_group(child: subprocess.Popen[bytes], signum: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signum)
+
+
 @functools.cache
 def _empty_folder() -> str:
     """Children run here, so that no file of the caller's current directory is ever found by a relative name."""
     return "/" if os.access("/", os.X_OK) else tempfile.gettempdir()
+
+
+_VERSION_TIMEOUT_S = 60.0
+
+
+def _not_installed(package: str) -> UserError:
+    return UserError(f"{package} is not installed", f"install it, on Debian: apt-get install {package}")
 
 
 @functools.cache
@@ -222,12 +293,23 @@ def require_programs() -> None:
         (["git", "lfs", "version"], OLDEST_GIT_LFS, "git-lfs"),
     ):
         try:
-            done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment(os.environ))
+            done = subprocess.run(
+                command,
+                cwd=_empty_folder(),
+                env=environment(os.environ),
+                capture_output=True,
+                timeout=_VERSION_TIMEOUT_S,
+                check=False,
+            )
         except FileNotFoundError:
-            raise UserError("git is not installed", "install it, on Debian: apt-get install git git-lfs") from None
+            raise _not_installed("git") from None
+        except OSError as error:
+            raise UserError(f"git cannot be run: {error.strerror}", "mend its installation, or the PATH") from error
+        except subprocess.TimeoutExpired:
+            raise TransientError(f"{package} did not answer within a minute", "it is tried again") from None
         found = re.search(rb"(\d+)\.(\d+)", done.stdout)
         if done.returncode or found is None:
-            raise UserError(f"{package} is not installed", f"install it, on Debian: apt-get install {package}")
+            raise _not_installed(package)
         version = (int(found[1]), int(found[2]))
         if version < oldest:
             raise UserError(

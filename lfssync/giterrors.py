@@ -1,4 +1,4 @@
-"""What git says when it fails, in our own kinds of error.
+"""What git and git-lfs say when they fail, in our own kinds of error.
 
 Used by `gitcommand`, `fastimport` and `delivery`. The one thing to know: git has no error numbers, only words;
 children run untranslated (`LC_ALL=C.UTF-8`) so that these patterns hold, and the first that matches decides, so the
@@ -8,42 +8,63 @@ narrow come first.
 from __future__ import annotations
 
 import re
+import signal
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
 
 _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     (
-        r"could not read (Username|Password)|Authentication failed|Invalid username or password|"
-        r"HTTP Basic: Access denied|Permission denied \(|returned error: 401|terminal prompts disabled|Host key verification failed",
+        r"detected dubious ownership in repository at '(?P<folder>[^']*)'",
+        UserError,
+        "if you trust its owner: git config --global --add safe.directory '{folder}'",
+    ),
+    (
+        r"transport '[^']*' not allowed|Unable to find remote helper|is not a git command|unknown repository extension",
+        UserError,
+        "see what git says there",
+    ),
+    (
+        r"could not read (Username|Password)|Authentication (failed|required)|Invalid username or password|"
+        r"HTTP Basic: Access denied|Permission denied \(|returned error: 401|terminal prompts disabled|"
+        r"Host key verification failed|Authorization error|Git credentials for \S+ not found",
         AuthError,
         "give git credentials for this remote (a credential helper or an ssh key the agent knows)",
     ),
     (
-        r"returned error: 403|Permission to .* denied|not allowed to push",
+        r"returned error: 403|Permission to .* denied|not allowed to push|must have push access",
         AuthError,
         "use an account that may write there",
     ),
     (
-        r"does not appear to be a git repository|repository '.*' not found|Repository not found|returned error: 404|"
-        r"No such file or directory.*\n?.*Could not read from remote",
+        r"does not appear to be a git repository|repository '.*' not found|Repository (or object )?not found|"
+        r"returned error: 404|No such file or directory.*\n?.*Could not read from remote",
         BlockedError,
-        "check the address, create the repository, or point the mirror elsewhere",
+        "check the address and its permissions, create the repository, or point the mirror elsewhere",
     ),
     (
-        r"Could not resolve|Connection (refused|reset|timed out)|Failed to connect|timed out|early EOF|hung up|RPC failed|"
-        r"returned error: (408|429|5\d\d)|Network is unreachable|Could not read from remote|unable to access|"
-        r"Operation too slow",
+        r"returned error: (413|507|509)|Insufficient Storage|over (its|your) (data )?quota|Bandwidth limit exceeded",
+        BlockedError,
+        "make room at the host, or mirror elsewhere",
+    ),
+    (
+        r"Could not resolve|no such host|Connection (refused|reset|timed out|closed)|Failed to connect|timed out|"
+        r"i/o timeout|early EOF|hung up|RPC failed|returned error: (408|429|5\d\d)|Rate limit|Server error|"
+        r"Network is unreachable|No route to host|Could not read from remote|unable to access|Operation too slow",
         TransientError,
         "the network or the host is out of reach; it is tried again",
     ),
-    (r"detected dubious ownership", UserError, "let git trust it: git config --global --add safe.directory DIR"),
+    (
+        r"\.lock'?: File exists|cannot lock ref '[^']*': (is at|reference already exists|unable to resolve)",
+        TransientError,
+        "another git command is at work there; it is tried again",
+    ),
     (
         r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Cannot allocate memory|"
-        r"Too many open files|Resource temporarily unavailable|Permission denied|unable to create temporary file",
+        r"Out of memory|Too many open files|Resource temporarily unavailable|Permission denied|"
+        r"unable to create (temporary file|thread)",
         TransientError,
         "free disk space or mend the permissions of lfssync's state folder; it is tried again",
     ),
-    (r"\.lock'?: File exists", TransientError, "another git command is at work there; it is tried again"),
 )
 
 
@@ -52,20 +73,29 @@ def explain(command: str, status: int, stderr: str, remote: str = "") -> Lfssync
 
     Args:
         command: The git command, for the message.
-        status: Its exit status.
+        status: Its exit status; below 0 the number of the signal that ended it.
         stderr: What it said, untranslated.
         remote: Who it talked to, if anybody.
     """
     where = f" at {remote}" if remote else ""
-    words = last_words(stderr) or f"exit status {status}"
+    words = telling_line(stderr) or f"exit status {status}"
     for pattern, kind, remedy in _CLASSES:
-        if re.search(pattern, stderr):
-            return kind(f"git {command}{where}: {words}", remedy)
+        if found := re.search(pattern, stderr, re.IGNORECASE):
+            return kind(f"git {command}{where}: {words}", remedy.format(**found.groupdict()))
+    if status < 0:
+        ended = f"git {command}{where} was ended by signal {-status} ({signal.strsignal(-status)})"
+        return TransientError(ended, "see whether memory ran out; it is tried again")
     return LfssyncError(f"git {command}{where}: {words}", "see what git says there")
 
 
-def last_words(stderr: str) -> str:
-    """The most telling line of git's standard error: the last `fatal:` or `error:`, else the last one of all."""
+_TELLING = ("fatal: ", "error: ", "remote: error", "ERROR: ", "ssh: ", "Host key verification failed")
+
+
+def telling_line(stderr: str) -> str:
+    """The most telling line of git's standard error: the first that names an error, else the last one of all.
+
+    What follows the first is what came of it: `Could not read from remote repository`, `failed to push some refs`.
+    """
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote: error", "ERROR:"))]
-    return (telling or lines or [""])[0 if telling else -1].removeprefix("fatal: ").removeprefix("error: ")
+    telling = [line for line in lines if line.startswith(_TELLING) or "Permission denied (" in line]
+    return (telling or lines[-1:] or [""])[0].removeprefix("fatal: ").removeprefix("error: ")
