@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import NETWORK_TIMEOUT_S, Output
-from lfssync.giterrors import explain, last_words
+from lfssync.giterrors import explain, telling_line
 from lfssync.merging import merge
 from lfssync.model import LfsObject
 from lfssync.repository import Refs, Repository
@@ -180,5 +180,5 @@ def _refusal(output: Output, url: str) -> LfssyncError:
     if "already exists" in reason:
         return BlockedError(f"{url}: a tag of that name is already there", "choose another version")
     return BlockedError(
-        f"{url} refuses the push: {reason or last_words(output.stderr)}", "do what the host says, then sync again"
+        f"{url} refuses the push: {reason or telling_line(output.stderr)}", "do what the host says, then sync again"
     )
