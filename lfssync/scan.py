@@ -8,6 +8,7 @@ large the tree is; only "everything" walks it all. Symbolic links are never foll
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,14 +25,18 @@ IGNORE_FACT = "ignore"
 _GITIGNORE = b".gitignore"
 _GITIGNORE_LIMIT_BYTES = 1 << 20
 
+_FILES_OF_GIT = re.compile(
+    rb"(\.git(?:modules|attributes)|git(?:mod|att)~[1-4])[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
+)
+"""Names under which git itself reads a file, on some file system."""
+
 
 class _Kind(Enum):
     """What is at a path."""
 
     DIRECTORY = auto()
     FILE = auto()
-    """Regular, or a symbolic link."""
-
+    LINK = auto()
     ODD = auto()
     NOTHING = auto()
     UNKNOWN = auto()
@@ -137,7 +142,7 @@ class _Walk:
             if parent in self.passable:
                 continue
             kind = self._kind(parent)
-            if kind is not _Kind.DIRECTORY or self._ignored(parent, is_dir=True):
+            if kind is not _Kind.DIRECTORY or self._ignored(parent, kind):
                 self._look(parent, kind)
                 return
             if self.store.known(parent):  # it was a file when it was recorded
@@ -155,9 +160,7 @@ class _Walk:
     def _look(self, path: bytes, kind: _Kind) -> None:
         if kind is _Kind.UNKNOWN:
             return
-        directory, name = split(path)
-        self._enter_above(path)
-        ignored = is_git_name(name) or self.rules.verdict(directory, name, kind is _Kind.DIRECTORY)
+        ignored = self._ignored(path, kind)
         if kind is _Kind.DIRECTORY and not ignored:
             if self.store.known(path):
                 self.removed.add(path)
@@ -166,7 +169,7 @@ class _Walk:
             return
         self.removed.update(self.store.below(path))
         known = self.store.known(path)
-        if kind is _Kind.FILE and (known is not None or not ignored):
+        if kind in (_Kind.FILE, _Kind.LINK) and (known is not None or not ignored):
             self._hinted_file(path, known)
         elif known is not None:
             self.removed.add(path)
@@ -187,14 +190,12 @@ class _Walk:
         except OSError as error:
             self._unreadable(path, error)
             return _Kind.UNKNOWN
-        if stat.S_ISDIR(mode):
-            return _Kind.DIRECTORY
-        return _Kind.FILE if stat.S_ISREG(mode) or stat.S_ISLNK(mode) else _Kind.ODD
+        return _kind(mode)
 
-    def _ignored(self, path: bytes, is_dir: bool) -> bool:
+    def _ignored(self, path: bytes, kind: _Kind) -> bool:
         directory, name = split(path)
         self._enter_above(path)
-        return is_git_name(name) or self.rules.verdict(directory, name, is_dir)
+        return _impossible(path, kind) is not None or self.rules.verdict(directory, name, kind is _Kind.DIRECTORY)
 
     def _enter_above(self, path: bytes) -> None:
         """Read the ignore files of all directories above a path."""
@@ -272,9 +273,8 @@ class _Walk:
         path = join(directory, name)
         try:
             if entry.is_dir(follow_symlinks=False):
-                if is_git_name(name):
-                    if name != b".git":
-                        self.warnings.append(f"{show(path)}: git refuses this name; left out")
+                if reason := _impossible(path, _Kind.DIRECTORY):
+                    self._leave_out(path, reason)
                 elif not self.rules.verdict(directory, name, True):
                     pending.append((path, distrust))
                 return
@@ -289,15 +289,14 @@ class _Walk:
         if row is not None and not distrust and _row(status) == row:
             del recorded[name]
             return
-        if is_git_name(name):
-            if name != b".git":
-                self.warnings.append(f"{show(path)}: git refuses this name; left out")
+        if reason := _impossible(path, _kind(status.st_mode)):
+            self._leave_out(path, reason)
             return
         if (row is None or distrust) and self.rules.verdict(directory, name, False):
             return
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             kind = next((words for is_kind, words in _ODD_KINDS if is_kind(status.st_mode)), "no regular file")
-            self.warnings.append(f"{show(path)}: {kind}; left out")
+            self._leave_out(path, kind)
             return
         recorded.pop(name, None)
         self._file(path, status, row)
@@ -312,8 +311,35 @@ class _Walk:
             if directory not in self.visited:
                 self.removed.update(join(directory, name) for name in self.store.signatures(directory))
 
+    def _leave_out(self, path: bytes, reason: str) -> None:
+        if split(path)[1] != b".git":
+            self.warnings.append(f"{show(path)}: {reason}; left out")
+
     def _unreadable(self, path: bytes, error: OSError) -> None:
         self.warnings.append(f"{show(path) or '.'}: {error.strerror}; left as it was")
+
+
+def _kind(mode: int) -> _Kind:
+    if stat.S_ISDIR(mode):
+        return _Kind.DIRECTORY
+    if stat.S_ISLNK(mode):
+        return _Kind.LINK
+    return _Kind.FILE if stat.S_ISREG(mode) else _Kind.ODD
+
+
+def _impossible(path: bytes, kind: _Kind) -> str | None:
+    """Why git, or a host that checks what is pushed, does not take an entry of that name; None when it does.
+
+    Source: git-fsck(1), "FSCK MESSAGES"; a checkout fails altogether on a link called `.gitmodules`.
+    """
+    name = split(path)[1]
+    if is_git_name(name):
+        return "git refuses this name"
+    if kind is _Kind.DIRECTORY and _FILES_OF_GIT.fullmatch(name):
+        return "git refuses a folder of this name"
+    if kind is _Kind.LINK and _FILES_OF_GIT.fullmatch(name) and b"mod" in name.lower():
+        return "git refuses a link of this name"
+    return None
 
 
 def _row(status: os.stat_result) -> Row:

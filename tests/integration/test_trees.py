@@ -251,6 +251,20 @@ def test_names_that_git_refuses_are_left_out_and_said(tmp_path: Path) -> None:
     assert not site.sync(hints=refused.keys()).committed
 
 
+def test_folders_and_links_in_the_place_of_files_of_git_are_left_out_and_said(tmp_path: Path) -> None:
+    """A link called .gitmodules makes every checkout fail, a folder called .gitattributes every `git fsck`."""
+    site = Site.make(tmp_path, lfs_threshold_bytes=THRESHOLD)
+    refused: dict[bytes, Content] = {
+        b".gitattributes/b": b"1", b"sub/.gitattributes/c": BIG, b"sub/.GITMODULES/d": b"1",
+        b".gitmodules": Link(b"a"), b"deep/.gitModules": Link(b"a"),
+    }  # fmt: skip
+    result = site.put({b"a": BIG, b"other/.gitmodules": b"", b"deep/.gitattributes": Link(b"../a"), **refused})
+    said = {line.partition(":")[0] for line in result.warnings}
+    assert said == {".gitattributes", "sub/.gitattributes", "sub/.GITMODULES", ".gitmodules", "deep/.gitModules"}
+    site.assert_mirrored(left_out=refused.keys())
+    assert not site.sync(hints=refused.keys()).committed
+
+
 AS_ANOTHER_USER = """
 import json, os, sys
 from pathlib import Path
