@@ -42,6 +42,7 @@ class Classification:
             be; None where that cannot be told yet.
         user_text: The part of the top-level `.gitattributes` that is not ours.
         block: Our part: the default patterns as they shall be, the paths as they are now.
+        warnings: Lines for people, such as about paths that no attribute line can name.
     """
 
     repository: Repository
@@ -52,6 +53,7 @@ class Classification:
     expected: dict[bytes, str | None] = field(default_factory=dict)
     user_text: bytes = b""
     block: Block = field(default_factory=Block)
+    warnings: list[str] = field(default_factory=list)
     _on_branch: dict[bytes, bytes] = field(default_factory=dict)
     _asked: set[bytes] = field(default_factory=set)
 
@@ -60,24 +62,19 @@ class Classification:
         """The top-level `.gitattributes` as it is on the branch now."""
         return self._on_branch.get(self.prefix + NAME, b"")
 
-    def verdicts(self, paths: Iterable[bytes]) -> tuple[dict[bytes, Verdict], list[str]]:
-        """What the attributes say about paths of the directory.
-
-        Returns:
-            A verdict for each path, and warnings about paths that no attribute line can name.
-        """
+    def verdicts(self, paths: Iterable[bytes]) -> dict[bytes, Verdict]:
+        """What the attributes say about paths of the directory."""
         rules = join(self.user_text, Block(self.block.default_patterns, frozenset()))
         verdicts = self._verdicts(list(paths), rules)
-        warnings = []
         for path, verdict in verdicts.items():
             if path.rpartition(b"/")[2] == NAME:
                 verdicts[path] = Verdict.REFUSED  # git reads them before any filter runs
             elif verdict is Verdict.UNSPECIFIED and line_for_path(path) is None:
                 verdicts[path] = Verdict.REFUSED
-                warnings.append(
+                self.warnings.append(
                     f"{show(path)}: its name is too long for a line in .gitattributes; kept in git, not in LFS"
                 )
-        return verdicts, warnings
+        return verdicts
 
     def _verdicts(self, paths: list[bytes], top: bytes) -> dict[bytes, Verdict]:
         """What git says about paths of the directory when `top` is its top-level `.gitattributes`."""
@@ -102,16 +99,17 @@ class Classification:
         if self.head is not None:
             self._on_branch |= attribute_files(self.repository, self.head, wanted)
 
-    def keep_others(self, ours: Iterable[bytes]) -> None:
+    def keep_others(self, head: str, ours: Iterable[bytes]) -> None:
         """See to it that what only others have on the branch stays LFS when the new rules do not say so any more.
 
         Args:
+            head: The commit that the next one builds on.
             ours: Paths of the directory: where the rules change for them, they are read anew.
         """
         own = set(ours)
         entries = {
             path.removeprefix(self.prefix): oid
-            for path, mode, oid in self.repository.entries(self.head or "")
+            for path, mode, oid in self.repository.entries(head)
             if path.startswith(self.prefix) and mode != "120000" and path.removeprefix(self.prefix) not in own
         }
         pointers = self.repository.pointers(entries.values())
@@ -133,7 +131,7 @@ class Classification:
             return []
         touched = {change.path for change in changes.changed} | set(changes.removed)
         rest = {path: known for path, known in store.everything() if path not in touched and known.git_mode != "120000"}
-        verdicts, _ = self.verdicts(rest)
+        verdicts = self.verdicts(rest)
         limit_bytes = min(lfs_threshold_bytes, BINARY_LIMIT_BYTES)
         found = []
         for path, known in rest.items():
@@ -242,15 +240,19 @@ def classification(
     recorded = store.known(NAME)
     had_own = recorded is not None and recorded.git_mode != "120000"
     if NAME in rules.read:
-        rules.user_text, own = split(rules.read[NAME])
+        text, nul, _ = rules.read[NAME].partition(b"\0")
+        if nul:
+            rules.warnings.append(".gitattributes: git reads no further than its first NUL byte; cut off there")
+        rules.user_text, own = split(text)
         rules.block = Block(own.default_patterns, block.paths | own.paths)
     elif NAME in rules.gone or NAME in changes.removed or not had_own:
         rules.user_text = b"" if had_own and NAME in rules.gone else committed_text
         rules.block = Block(True, block.paths)
     else:
         rules.user_text, rules.block = committed_text, block
-    if rules.user_text != committed_text or (block.default_patterns and not rules.block.default_patterns):
-        rules.keep_others({change.path for change in changes.changed} | {path for path, _ in store.everything()})
+    is_narrower = rules.user_text != committed_text or (block.default_patterns and not rules.block.default_patterns)
+    if head is not None and is_narrower:
+        rules.keep_others(head, {change.path for change in changes.changed} | {path for path, _ in store.everything()})
     return rules
 
 

@@ -194,8 +194,8 @@ class _Pass:
         """Read files into git and to the remote; gives what was read, what must wait, and the `.gitattributes`."""
         mirror = self.mirror
         self.report.working(State.STAGING, changed)
-        verdicts, warnings = rules.verdicts(change.path for change in changed)
-        self.warnings += warnings
+        verdicts = rules.verdicts(change.path for change in changed)
+        self.warnings += dict.fromkeys(rules.warnings)
         self.session.progress(Plan(State.STAGING, len(changed), sum(change.signature.size_bytes for change in changed)))
         policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s)
         with FastImport(self.repository.git) as stream:

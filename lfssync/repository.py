@@ -167,7 +167,7 @@ class Repository:
             for path, text in attributes.items():
                 file = Path(folder) / path.decode("utf-8", "surrogateescape")
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(text)
+                file.write_bytes(text.partition(b"\0")[0])  # as in a checkout, where git reads no further
             alone = ("-c", "core.attributesFile=/dev/null", "-c", "core.bare=false", f"--work-tree={folder}")
             asked = (*alone, "check-attr", "--stdin", "-z", "filter")
             stdout = self.git.run(*asked, given=given, extra={"GIT_ATTR_NOSYSTEM": "1"}).stdout
