@@ -1,7 +1,7 @@
-"""The background process: one worker per mirror, a small pool for their passes, a control socket, signals.
+"""The background process: one worker per mirror, threads for their passes, a control socket, signals.
 
-What `lfssync run` runs. The main thread owns all workers and decides; the pool does the passes; watcher and request
-threads only put things into queues or do what a command asked for.
+What `lfssync run` runs. The main thread owns all workers and decides; passes run in threads of their own, a few at a
+time, those that are due longest first; watchers and requests only tell the main thread what to do.
 The one thing to know: the daemon keeps nothing in memory that matters. Kill it, and the next one finds everything on
     disk, in git and on the remote.
 """
@@ -9,34 +9,42 @@ The one thing to know: the daemon keeps nothing in memory that matters. Kill it,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import queue
-import signal
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM
 
 from lfssync import config, delivering, patterns
-from lfssync.control import Document, Server, pass_document, release_document
+from lfssync.control import Server
 from lfssync.debounce import Due
-from lfssync.errors import BlockedError, LfssyncError, UserError
+from lfssync.errors import LfssyncError, TransientError, UserError
 from lfssync.gitcommand import require_programs
+from lfssync.lock import DAEMON_LOCK, alone
 from lfssync.model import Mirror, Monitor
-from lfssync.pipeline import Order
 from lfssync.places import Places
+from lfssync.process import Job, allow_descriptors, notify, on_signals
+from lfssync.protocol import Document, error_document
+from lfssync.roster import roster
 from lfssync.workbench import Session
 from lfssync.worker import Outcome, Worker
 
-PASSES_AT_ONCE = 2
+PASSES_AT_ONCE = 4
 LOOK_EVERY_S = 0.5
 """How often the configuration file and the folders of patterns are looked at; one stat each."""
 
+SURVEY_EVERY_S = 30.0
+"""How often patterns are followed even if no folder seems to have changed."""
+
 STOP_TIMEOUT_S = 20.0
+RELOAD_TIMEOUT_S = 8.0
+
+_RACY_S = 1.1
+"""Time stamps of some file systems move once a second; what changed less than this ago may change again unseen."""
 
 _log = logging.getLogger("lfssync")
 
@@ -50,15 +58,20 @@ class Daemon:
 
     def __init__(self, places: Places) -> None:
         self._places = places
+        # The only thing that signal handlers touch: `put` of a SimpleQueue may interrupt itself, an Event's `set` not.
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._ends = False
         self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._reload = threading.Event()
         self._since = time.time()
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._workers: dict[str, Worker] = {}
+        self._passes: dict[str, Worker] = {}
+        self._configuration = config.Configuration(places.config_file)
+        self._looks_at: Sequence[Path] = ()
+        self._seen: object = None
+        self._look_at = self._survey_at = 0.0
+        self._complaints: dict[str, set[str]] = {}
         self._mirrors: dict[str, Mirror] = {}
-        self._looked_at: object = None
-        self._complained: set[str] = set()
+        self._live: Document = {}
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT.
@@ -67,111 +80,189 @@ class Daemon:
             The exit code.
 
         Raises:
-            UserError: Another daemon runs, or the configuration is wrong at the start.
+            UserError: The configuration is wrong at the start, or the state folder cannot be used.
+            BlockedError: Another daemon runs.
         """
         require_programs()
+        allow_descriptors()
         server = Server(self._places.control_socket, self._handle)
-        with self._alone(), self._signals(), ThreadPoolExecutor(PASSES_AT_ONCE, thread_name_prefix="pass") as pool:
-            self._configure(config.load(self._places))
-            server.start()
-            _notify("READY=1")
-            _log.info("mirroring %d director%s", len(self._workers), "y" if len(self._workers) == 1 else "ies")
+        with (
+            alone(self._places.state_dir / DAEMON_LOCK),
+            on_signals({SIGTERM: self._shall_end, SIGINT: self._shall_end, SIGHUP: self._reload}, self._jobs.put),
+        ):
             try:
-                while not self._stop.is_set():
-                    self._turn(pool)
+                self._configure(self._load(), [])
+                server.start()
+                notify("READY=1")
+                _log.info("mirroring %d director%s", len(self._workers), "y" if len(self._workers) == 1 else "ies")
+                while not self._ends:
+                    self._turn(server)
             finally:
-                _notify("STOPPING=1")
-                self._stop.set()
-                for worker in self._workers.values():
-                    worker.stop()
-                server.stop(STOP_TIMEOUT_S)
+                notify("STOPPING=1")
+                finished = self._end(server)
         _log.info("stopped")
+        if not finished:  # a thread hangs in the kernel, and would keep the interpreter from ending
+            logging.shutdown()
+            os._exit(1)
         return 0
 
-    def _turn(self, pool: ThreadPoolExecutor) -> None:
-        """One turn of the main loop: outcomes, configuration, due passes; then sleep until there is more to do."""
-        self._wake.clear()
-        while True:
-            try:
-                outcome = self._outcomes.get_nowait()
-            except queue.Empty:
-                break
-            outcome.worker.done(outcome, time.monotonic())
-        self._look_at_configuration()
+    def _turn(self, server: Server) -> None:
+        """One turn of the main loop: configuration, watchers, due passes; then sleep until there is more to do."""
         now = time.monotonic()
-        for worker in list(self._workers.values()):
-            due = worker.tick(now)
-            if due is not None:
-                worker.busy = True
-                pool.submit(self._work, worker, due)
-        next_at = min((worker.next_at() for worker in self._workers.values()), default=now + LOOK_EVERY_S)
-        self._wake.wait(max(0.0, min(next_at - time.monotonic(), LOOK_EVERY_S)))
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY_S
+            self._look_at_configuration(now, server)
+        polling = sum(worker.is_polling for worker in self._workers.values())
+        for worker in self._workers.values():
+            worker.tick(now, polling)
+        self._begin_passes(now)
+        self._live = {name: self._live_document(name, worker) for name, worker in self._workers.items()}
+        moments = [self._look_at, *(worker.tick_at for worker in self._workers.values())]
+        if len(self._passes) < PASSES_AT_ONCE:
+            moments += [due_at for due_at, _ in self._waiting()]
+        self._do_jobs(min(moments) - time.monotonic())
+
+    def _do_jobs(self, timeout_s: float) -> None:
+        """Do what there is to do; wait for the first job, at most so many seconds."""
+        with contextlib.suppress(queue.Empty):
+            self._jobs.get(timeout=max(0.0, timeout_s))()
+            while True:
+                self._jobs.get_nowait()()
+
+    # -- passes --------------------------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[tuple[float, str]]:
+        """When the next pass of each mirror is due that has none under way, the longest due first."""
+        return sorted(
+            (worker.due_at, name)
+            for name, worker in self._workers.items()
+            if worker.due_at is not None and name not in self._passes
+        )
+
+    def _begin_passes(self, now: float) -> None:
+        for _, name in self._waiting()[: PASSES_AT_ONCE - len(self._passes)]:
+            worker = self._workers[name]
+            due = worker.take(now)
+            if due is None:
+                continue
+            self._passes[name] = worker
+            thread = threading.Thread(target=self._work, args=(worker, due), name=f"pass {name}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                failure = TransientError(f"no thread could be started: {error}", "it is tried again")
+                self._ended(worker, Outcome(due, None, failure, 0.0))
 
     def _work(self, worker: Worker, due: Due) -> None:
-        self._outcomes.put(worker.work(due))
-        self._wake.set()
+        outcome = worker.work(due)
+        self._jobs.put(lambda: self._ended(worker, outcome))
 
-    def _look_at_configuration(self) -> None:
+    def _ended(self, worker: Worker, outcome: Outcome) -> None:
+        del self._passes[worker.mirror.name]
+        worker.done(outcome, time.monotonic())
+
+    def _end(self, server: Server) -> bool:
+        """Stop everything; False when a pass did not end in time."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        self._stop.set()
+        for worker in (*self._workers.values(), *self._passes.values()):
+            worker.session.stop.set()
+        for worker in self._workers.values():
+            worker.stop()
+        server.stop(deadline - time.monotonic())
+        while self._passes and time.monotonic() < deadline:
+            self._do_jobs(deadline - time.monotonic())
+        for name in self._passes:
+            _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, STOP_TIMEOUT_S)
+        return not self._passes
+
+    # -- configuration -------------------------------------------------------------------------------------------
+
+    def _look_at_configuration(self, now: float, server: Server) -> None:
         """Read the configuration again if it, or a folder that a pattern looks into, has changed."""
-        fresh = self._watched_stamps()
-        if fresh == self._looked_at and not self._reload.is_set():
-            return
-        self._reload.clear()
+        if self._stamps() != self._seen or now >= self._survey_at:
+            self._reload()
         try:
-            self._configure(config.load(self._places))
+            server.look_after()
+            self._complain("the control socket", set())
         except LfssyncError as error:
-            self._looked_at = fresh
-            self._complain(f"the configuration stays as it was: {error}")
+            self._complain("the control socket", {f"commands do not reach this daemon: {error}"})
 
-    def _watched_stamps(self) -> object:
-        folders = [point for pattern in self._patterns for point in patterns.watch_points(pattern)]
-        return [_stamp(path) for path in (self._places.config_file, *folders)]
+    def _reload(self) -> None:
+        """Read the configuration; one that is wrong changes nothing, but its patterns are followed as before."""
+        complaints = []
+        configuration = self._configuration
+        try:
+            configuration = self._load()
+        except LfssyncError as error:
+            complaints.append(f"the configuration stays as it was: {error}")
+        self._configure(configuration, complaints)
 
-    _patterns: tuple[patterns.MirrorPattern, ...] = ()
+    def _load(self) -> config.Configuration:
+        self._seen = self._stamps()  # before it is read: what changes meanwhile is then seen next time
+        configuration = config.load(self._places)
+        config.check_directories(configuration.mirrors)
+        return configuration
 
-    def _configure(self, configuration: config.Configuration) -> None:
+    def _stamps(self) -> object:
+        return [_stamp(path) for path in (self._places.config_file, *self._looks_at)]
+
+    def _configure(self, configuration: config.Configuration, complaints: list[str]) -> None:
         """Make the workers fit the configuration: those that did not change go on undisturbed."""
-        self._patterns = configuration.patterns
-        self._looked_at = self._watched_stamps()
-        found = patterns.survey(configuration.patterns, self._places)
-        for refusal in found.refused:
-            self._complain(str(refusal))
-        wanted = {mirror.name: mirror for mirror in (*configuration.mirrors, *found.mirrors)}
-        made = {name for name in self._mirrors if name not in wanted and self._still_configured(self._mirrors[name])}
-        for name in made:  # its folder vanished: that is for its own pass to tell, not a reason to forget it
-            wanted[name] = self._mirrors[name]
-        for name in [name for name, worker in self._workers.items() if wanted.get(name) != worker.mirror]:
-            _log.info("%s: no longer mirrored as before", name)
-            self._workers.pop(name).stop()
+        self._configuration = configuration
+        self._survey_at = time.monotonic() + (SURVEY_EVERY_S if configuration.patterns or complaints else float("inf"))
+        looks_at = [point for pattern in configuration.patterns for point in patterns.watch_points(pattern)]
+        if looks_at != self._looks_at:
+            self._looks_at = looks_at
+            self._seen = self._stamps()
+        found = roster(configuration, self._places)
+        self._complain("the configuration", {*complaints, *map(str, found.refused)})
+        wanted = {mirror.name: mirror for mirror in found.mirrors}
+        for name, worker in list(self._workers.items()):
+            if wanted.get(name) != worker.mirror:
+                self._dismiss(name, wanted.get(name))
         for name, mirror in wanted.items():
             if name not in self._workers:
-                worker = Worker(
-                    mirror, self._places.mirror_state(name), Session(stop=self._stop), self._wake.set, _log.info
-                )
+                worker = Worker(mirror, self._places.mirror_state(name), self._wake)
                 worker.start(time.monotonic())
                 self._workers[name] = worker
                 _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
         self._mirrors = wanted
 
-    def _still_configured(self, mirror: Mirror) -> bool:
-        return any(Path(mirror.path).match(pattern.glob) for pattern in self._patterns)
+    def _dismiss(self, name: str, wanted: Mirror | None) -> None:
+        """Give up a worker; its pass under way may only go on when it would do the same with the new settings."""
+        worker = self._workers.pop(name)
+        worker.stop()
+        if wanted is None or not _same_but_for_times(worker.mirror, wanted):
+            worker.session.stop.set()
+        _log.info("%s: %s", name, "no longer mirrored" if wanted is None else "has new settings")
 
-    def _complain(self, words: str) -> None:
-        """Log a complaint once, not at every look."""
-        if words not in self._complained:
-            self._complained.add(words)
+    def _complain(self, about: str, complaints: set[str]) -> None:
+        """Log complaints once, not at every look; and again when they come back after they were mended."""
+        before = self._complaints.get(about, set())
+        for words in sorted(complaints - before):
             _log.warning("%s", words)
+        if before and not complaints:
+            _log.info("%s is in order again", about)
+        self._complaints[about] = complaints
 
-    # -- requests ------------------------------------------------------------------------------------------------
+    def _live_document(self, name: str, worker: Worker) -> Document:
+        """What only the daemon knows about a mirror; the record that its passes leave may be impossible to write."""
+        trouble = worker.trouble
+        error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
+        return {"waiting": worker.is_waiting or name in self._passes, "error": error}
+
+    # -- requests, in threads of their own -----------------------------------------------------------------------
 
     def _handle(self, request: Document, monitor: Monitor) -> Document:
         command = request.get("command")
         if command == "ping":
-            return {"pid": os.getpid(), "since": self._since}
+            return {"pid": os.getpid(), "since": self._since, "mirrors": self._live}
         if command == "reload":
             same = request.get("file") == str(self._places.config_file)
+            same = same and request.get("state") == str(self._places.state_dir)
             if same:
-                self._reload_now()
+                self._have_done(self._reload)
             return {"same": same}
         mirror = self._mirrors.get(str(request.get("mirror")))
         if mirror is None:
@@ -179,86 +270,56 @@ class Daemon:
                 f"the running daemon does not mirror {request.get('mirror')}",
                 "look at its log: the configuration may be wrong",
             )
-        state_dir = self._places.mirror_state(mirror.name)
         session = Session(monitor, self._stop)
-        if command == "sync":
-            order = Order(accept_deletions=bool(request.get("accept_deletions")))
-            return pass_document(delivering.sync(mirror, state_dir, order, session))
-        if command == "wait":
-            return pass_document(delivering.wait(mirror, state_dir, float(request["timeout_s"]), session))
-        if command == "tag":
-            asked = (str(request["version"]), request.get("message"), request.get("revision"))
-            return release_document(delivering.tag(mirror, state_dir, *asked, session))
-        raise UserError(
-            f"the running daemon does not know the command {command}", "restart it: it is of another version"
-        )
+        answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
+        self._jobs.put(lambda: self._eased(mirror))
+        return answer
 
-    def _reload_now(self) -> None:
-        """Have the main thread read the configuration, and wait until it has."""
-        self._reload.set()
-        self._wake.set()
-        deadline = time.monotonic() + 5
-        while self._reload.is_set() and time.monotonic() < deadline and not self._stop.wait(0.005):
-            pass
+    def _eased(self, mirror: Mirror) -> None:
+        worker = self._workers.get(mirror.name)
+        if worker is not None and worker.mirror == mirror:
+            worker.eased()
+
+    def _have_done(self, job: Job) -> None:
+        """Have the main thread do something, and wait until it has."""
+        done = threading.Event()
+
+        def job_and_tell() -> None:
+            try:
+                job()
+            finally:
+                done.set()
+
+        self._jobs.put(job_and_tell)
+        deadline = time.monotonic() + RELOAD_TIMEOUT_S
+        while not done.wait(0.1):
+            if self._stop.is_set() or time.monotonic() > deadline:
+                raise TransientError("the daemon is busy or being stopped", "try again in a moment")
 
     # -- process -------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Only one daemon at a time for a state folder."""
-        try:
-            self._places.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self._places.state_dir / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise UserError(
-                f"{error.filename}: {(error.strerror or '').lower()}",
-                "make lfssync's state folder writable, or set LFSSYNC_STATE_DIR",
-            ) from error
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-                raise BlockedError(
-                    f"another lfssync daemon runs already (process {pid})", f"end it first: kill {pid}"
-                ) from None
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(fd)
+    def _wake(self) -> None:
+        self._jobs.put(lambda: None)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        def end(_: int, __: object) -> None:
-            self._stop.set()
-            self._wake.set()
-
-        def again(_: int, __: object) -> None:
-            self._reload.set()
-            self._wake.set()
-
-        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, again)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _shall_end(self) -> None:
+        self._ends = True
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
+    return one == replace(
+        other,
+        quiet_s=one.quiet_s,
+        max_wait_s=one.max_wait_s,
+        min_interval_s=one.min_interval_s,
+        rescan_s=one.rescan_s,
+    )
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What a stat says about a path; differs from everything, itself included, when it may change unseen."""
     try:
         status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino
-
-
-def _notify(state: str) -> None:
-    """Tell systemd how we are. Source: sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender, contextlib.suppress(OSError):
-        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:
+        return (error.errno,)
+    is_racy = abs(time.time() - status.st_ctime) < _RACY_S
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, object() if is_racy else None)

@@ -7,13 +7,16 @@ The one thing to know: a file that merely has to stand still for its quiet time 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lfssync.errors import NotDoneError, TransientError
+from lfssync.errors import NotDoneError, TransientError, UserError
 from lfssync.model import Deferred, Mirror, PassResult, Release, show
 from lfssync.pipeline import Order, run_pass
+from lfssync.protocol import Document, pass_document, release_document
 from lfssync.releases import release
 from lfssync.workbench import Session
 
@@ -65,18 +68,43 @@ def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) ->
     Args:
         mirror: What to wait for.
         state_dir: Its state folder.
-        timeout_s: For how long, in seconds.
+        timeout_s: For how long, in seconds; a transfer under way is broken off then.
         session: Who watches, and when to stop.
 
     Raises:
         NotDoneError: Time ran out; says what is in the way.
     """
+
+    def look(left_s: float) -> PassResult:
+        return run_pass(mirror, state_dir, Order(verify=True, wait_lock_s=left_s), session)
+
+    timer = threading.Timer(min(timeout_s, threading.TIMEOUT_MAX), session.stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        return until_done(mirror, timeout_s, look, session.stop)
+    finally:
+        timer.cancel()
+
+
+def until_done(
+    mirror: Mirror, timeout_s: float, look: Callable[[float], PassResult], stop: threading.Event
+) -> PassResult:
+    """Look again and again, until nothing is in the way.
+
+    Args:
+        mirror: What is waited for.
+        timeout_s: For how long, in seconds.
+        look: Runs a verified pass, here or elsewhere, within so many seconds.
+        stop: Ends it early.
+
+    Raises:
+        NotDoneError: Time ran out; says what is in the way.
+    """
     deadline = time.monotonic() + timeout_s
-    in_the_way = "nothing was looked at yet"
     while True:
-        left_s = max(deadline - time.monotonic(), 0.0)
         try:
-            result = run_pass(mirror, state_dir, Order(verify=True, wait_lock_s=left_s), session)
+            result = look(max(deadline - time.monotonic(), 0.0))
         except TransientError as error:
             in_the_way = error.message
             pause_s = error.retry_after_s or max(mirror.quiet_s, 1.0)
@@ -88,7 +116,7 @@ def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) ->
                 f" and {len(result.deferred) - 1} more" if len(result.deferred) > 1 else ""
             )
             pause_s = min(max(mirror.quiet_s, 0.2), 5.0)
-        if time.monotonic() + pause_s > deadline or session.stop.wait(pause_s):
+        if time.monotonic() + pause_s > deadline or stop.wait(pause_s):
             raise NotDoneError(
                 f"{mirror.name} is not done: {in_the_way}", "wait longer with --timeout, or end what writes there"
             )
@@ -118,3 +146,31 @@ def tag(
                 f"run lfssync wait {mirror.name} first, or release a commit with --at",
             )
     return release(mirror, state_dir, version, text, revision, session)
+
+
+def serve(request: Document, mirror: Mirror, state_dir: Path, session: Session) -> Document:
+    """Do what a command asks of the daemon for a mirror, and answer as it travels over the socket.
+
+    Args:
+        request: The command and its fields; see `operations`.
+        mirror: Which mirror.
+        state_dir: Its state folder.
+        session: Who watches, and when to stop.
+
+    Raises:
+        LfssyncError: What the command is told; `UserError` when the request itself makes no sense.
+    """
+    command = request.get("command")
+    if command == "sync":
+        order = Order(accept_deletions=request.get("accept_deletions") is True)
+        return pass_document(sync(mirror, state_dir, order, session))
+    if command == "look":
+        wait_lock_s = request.get("wait_lock_s")
+        order = Order(verify=True, wait_lock_s=wait_lock_s if isinstance(wait_lock_s, int | float) else 0.0)
+        return pass_document(run_pass(mirror, state_dir, order, session))
+    if command == "tag":
+        version, message, revision = (request.get(key) for key in ("version", "message", "revision"))
+        if not isinstance(version, str) or not all(isinstance(word, str | None) for word in (message, revision)):
+            raise UserError("the request does not say what to release", "use the lfssync command")
+        return release_document(tag(mirror, state_dir, version, message, revision, session))
+    raise UserError(f"the running daemon does not know the command {command}", "restart it: it is of another version")

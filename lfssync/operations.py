@@ -1,41 +1,54 @@
 """What the commands and the Python interface do, with or without a daemon.
 
-Between `commands` and the line. `connect` answers with something that can sync, wait and tag: the running daemon if
-there is one, else this process. The mirror's lock keeps it to one pass at a time either way.
+Between `commands` and the line. What takes a pass (sync, wait, tag) goes to whomever `connect` of `executors` finds.
 The one thing to know: `status`, `log` and `list` never need the daemon; they read the record that every pass leaves.
+A running daemon adds to `status` what no record can tell: changes that still settle, and a state folder out of order.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from lfssync.control import Document, ask, pass_result, release_of
-from lfssync.errors import LfssyncError, NotDoneError, UserError
+from lfssync.control import ask
+from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
+from lfssync.executors import Operations, connect, have_it_read, stoppable
+from lfssync.lock import DAEMON_LOCK, held, running_daemon
 from lfssync.model import (
     Difference,
     LogEntry,
     Mirror,
     MirrorStatus,
     Monitor,
-    PassResult,
     PushResult,
-    Release,
+    State,
     show,
     silent,
 )
 from lfssync.places import Places, mirror_name
+from lfssync.protocol import Document
 
 if TYPE_CHECKING:
-    from lfssync.config import Configuration
     from lfssync.restore import RestoreResult
 
+__all__ = [
+    "DaemonInfo", "Operations", "add", "connect", "daemon_info", "diff", "log", "push", "remove", "restore", "run",
+    "status",
+]  # fmt: skip
+
 PING_TIMEOUT_S = 2.0
+PURGE_TIMEOUT_S = 60.0
+"""How long a pass under way may take to end before its state is deleted."""
+
+_STATES = {"unauthorized": State.UNAUTHORIZED, "blocked": State.BLOCKED, "offline": State.OFFLINE}
+_log = logging.getLogger("lfssync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,104 +60,45 @@ class DaemonInfo:
     since: float | None = None
 
 
-class Operations(Protocol):
-    """What can be asked for; both the daemon and this process can do it."""
-
-    def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
-        """One pass now, verified."""
-
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
-        """Return once everything is verified on the remote; `NotDoneError` when time runs out."""
-
-    def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
-        """Release a version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """Does the work in this process."""
-
-    places: Places
-
-    def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
-        """See `Operations.sync`."""
-        from lfssync import delivering
-        from lfssync.pipeline import Order
-        from lfssync.workbench import Session
-
-        state_dir = self.places.mirror_state(mirror.name)
-        return delivering.sync(mirror, state_dir, Order(accept_deletions=accept_deletions), Session(monitor))
-
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
-        """See `Operations.wait`."""
-        from lfssync import delivering
-        from lfssync.workbench import Session
-
-        return delivering.wait(mirror, self.places.mirror_state(mirror.name), timeout_s, Session(monitor))
-
-    def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
-        """See `Operations.tag`."""
-        from lfssync import delivering
-        from lfssync.workbench import Session
-
-        state_dir = self.places.mirror_state(mirror.name)
-        return delivering.tag(mirror, state_dir, version, message, revision, Session(monitor))
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Has the running daemon do the work; when it ended meanwhile, this process does it."""
-
-    places: Places
-
-    def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
-        """See `Operations.sync`."""
-        answer = self._ask({"command": "sync", "mirror": mirror.name, "accept_deletions": accept_deletions}, monitor)
-        return pass_result(answer) if answer else Here(self.places).sync(mirror, accept_deletions, monitor)
-
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
-        """See `Operations.wait`."""
-        answer = self._ask({"command": "wait", "mirror": mirror.name, "timeout_s": timeout_s}, monitor)
-        return pass_result(answer) if answer else Here(self.places).wait(mirror, timeout_s, monitor)
-
-    def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
-        """See `Operations.tag`."""
-        request = {
-            "command": "tag",
-            "mirror": mirror.name,
-            "version": version,
-            "message": message,
-            "revision": revision,
-        }
-        answer = self._ask(request, monitor)
-        return release_of(answer) if answer else Here(self.places).tag(mirror, version, message, revision, monitor)
-
-    def _ask(self, request: Document, monitor: Monitor) -> Document | None:
-        return ask(self.places.control_socket, request, monitor, None)
-
-
-def connect(places: Places, configuration: Configuration) -> Operations:
-    """Who does the work: the running daemon, after it was told to read this configuration, or else this process."""
-    told = ask(
-        places.control_socket, {"command": "reload", "file": str(configuration.file)}, silent, PING_TIMEOUT_S * 5
-    )
-    return Here(places) if told is None or not told["same"] else Asking(places)
-
-
 def daemon_info(places: Places) -> DaemonInfo:
-    """Whether a daemon runs for these places."""
+    """Whether a daemon runs for these places; one that does not answer is known by its lock."""
+    answer = _ping(places)
+    if answer:
+        return DaemonInfo(True, answer["pid"], answer["since"])
+    pid = running_daemon(places.state_dir / DAEMON_LOCK)
+    return DaemonInfo(pid is not None, pid or None)
+
+
+def _ping(places: Places) -> Document:
+    """What the running daemon says about itself; empty when none answers properly."""
     try:
         answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
-    except LfssyncError:
-        return DaemonInfo(False)
-    return DaemonInfo(False) if answer is None else DaemonInfo(True, answer["pid"], answer["since"])
+    except LfssyncError as error:
+        _log.debug("no word from the daemon: %s", error)
+        return {}
+    return answer if answer and {"pid", "since", "mirrors"} <= answer.keys() else {}
 
 
 def status(places: Places, mirrors: Sequence[Mirror]) -> list[MirrorStatus]:
-    """What each mirror does, from its record."""
+    """What each mirror does, from its record, and from the daemon what no record can tell."""
+    live = _ping(places).get("mirrors", {})
+    return [_status(places, mirror, live.get(mirror.name, {})) for mirror in mirrors]
+
+
+def _status(places: Places, mirror: Mirror, live: Document) -> MirrorStatus:
     from lfssync.report import read_status
 
-    return [read_status(mirror, places.mirror_state(mirror.name)) for mirror in mirrors]
+    error = live.get("error")
+    try:
+        found = read_status(mirror, places.mirror_state(mirror.name))
+    except LfssyncError as failure:
+        error = error or {"kind": failure.kind, "message": failure.message, "remedy": failure.remedy}
+        found = MirrorStatus(mirror.name, str(mirror.path), mirror.remote, mirror.branch, State.FAILED)
+    if error and found.error is None:
+        return replace(found, state=_STATES.get(error["kind"], State.FAILED), error=error)
+    if live.get("waiting") and found.state is State.IDLE:
+        return replace(found, state=State.SETTLING)
+    return found
 
 
 def log(places: Places, mirror: Mirror, limit: int) -> list[LogEntry]:
@@ -189,7 +143,7 @@ def push(
     mirror = Mirror(mirror_name(path.name), path, parse_remote(remote, Path.home()).url, branch)
     session = Session(monitor)
     with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
-        result = delivering.sync(mirror, Path(folder), Order(message=message), session)
+        result = stoppable(session, lambda: delivering.sync(mirror, Path(folder), Order(message=message), session))
         if result.deferred:
             one = result.deferred[0]
             raise NotDoneError(
@@ -272,22 +226,38 @@ def _require_answer(remote: str) -> str:
 def remove(places: Places, mirror: Mirror, purge: bool) -> None:
     """Stop mirroring; the directory and the remote stay as they are.
 
+    A mirror that a pattern made can be removed once its folder is gone.
+
     Args:
         places: Where the configuration is.
         mirror: Which one.
         purge: Also delete its state (never an embedded remote, which may hold the only copy).
-    """
-    from lfssync import configedit
 
-    configedit.remove_mirror(places.config_file, mirror.name, places)
+    Raises:
+        UserError: It is not in the configuration; nothing was changed then.
+        TransientError: Its state could not be deleted.
+    """
+    from lfssync import config, configedit, roster
+
+    configured = {one.name for one in config.load(places).mirrors}
+    state_dir = places.mirror_state(mirror.name)
+    if mirror.name in configured or os.path.lexists(mirror.path):
+        configedit.remove_mirror(places.config_file, mirror.name, places)
+    roster.forget(state_dir)
     _poke(places)
-    if purge:
-        shutil.rmtree(places.mirror_state(mirror.name), ignore_errors=True)
+    if purge and state_dir.exists():
+        with held(state_dir, PURGE_TIMEOUT_S, threading.Event()):
+            shutil.rmtree(state_dir, ignore_errors=True)
+        if state_dir.exists():
+            raise TransientError(f"{state_dir} could not be deleted", "mend its permissions, then delete it")
 
 
 def _poke(places: Places) -> None:
     """Have a running daemon read the configuration; it does so by itself within a second anyway."""
-    ask(places.control_socket, {"command": "reload", "file": str(places.config_file)}, silent, PING_TIMEOUT_S * 5)
+    try:
+        have_it_read(places, places.config_file)
+    except LfssyncError as error:
+        _log.warning("the running daemon does not take in the change: %s", error)
 
 
 def run(places: Places) -> int:

@@ -17,6 +17,7 @@ from lfssync.fastimport import Ident
 from lfssync.gitcommand import Git, require_programs
 from lfssync.model import Mirror, Monitor, Plan, Progress, silent
 from lfssync.repository import Refs, Repository
+from lfssync.roster import remember
 from lfssync.securing import Securing
 from lfssync.settle import Seen
 from lfssync.store import Store
@@ -87,6 +88,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
         LfssyncError: A program is missing, or the working copy is not ours to commit to now.
     """
     require_programs()
+    remember(store, mirror)
     copy = workingcopy.find(mirror.path) if mirror.path.is_dir() else None
     git = Git(state_dir / "repo.git", copy.objects if copy else None, session.stop)
     repository = Repository(git, mirror.branch)

@@ -1,20 +1,23 @@
 """One mirror in the daemon: hints come in, a pass is due, its outcome decides when the next one is.
 
 Owned by `daemon`, whose main thread calls everything here but `work`. The one thing to know: a worker has no thread
-of its own besides the watcher's; `work` runs in the daemon's pool only while there is something to do.
+of its own besides the watcher's; `work` runs in a thread of the daemon's only while there is something to do.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import random
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfssync.debounce import Debounce, Due
+from lfssync.debounce import MAX_PATHS, Debounce, Due
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
-from lfssync.model import Hint, Mirror, PassResult
+from lfssync.lock import BusyError
+from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, show
 from lfssync.pipeline import Order, run_pass
 from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
@@ -23,19 +26,47 @@ CHECK_EVERY_S = 1.0
 DECISION_RETRY_S = 30.0
 """What a person must decide is looked at again so often: the person may have decided."""
 
+BACKOFF_LAST_S = 300.0
+"""The longest pause after troubles that pass by themselves."""
+
+AUTH_BACKOFF_LAST_S = 1800.0
+"""The longest pause after a refused login: hosts lock accounts that try too often."""
+
 _BACKOFF_FIRST_S = 1.0
-_BACKOFF_LAST_S = 300.0
+_BUSY_RETRY_S = 1.0
 _POLL_S = 5.0
+_POLL_SHARE = 0.05
+"""Looking at all trees that cannot be watched takes at most so much of one processor."""
+
+_WATCH_RETRY_FIRST_S = 30.0
+_WATCH_RETRY_LAST_S = 900.0
+_SAY_AGAIN_S = 3600.0
+_SAID_AT_MOST = 1000
+_SHOWN = 20
+"""So many files that wait, and so many warnings, of one pass are logged; `status` shows more."""
+
+_PASSING = frozenset({"still changing", "vanished or replaced while it was looked at"})
+"""Reasons to wait that are over soon; all others end with an event, or last."""
+
+_log = logging.getLogger("lfssync")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a pass ended: its result or its error, and what it looked at."""
+    """How a pass ended: what it looked at, its result or its error, and how long it took in seconds."""
 
-    worker: Worker
     due: Due
     result: PassResult | None
     error: LfssyncError | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a mirror does not get on, and since when in seconds since the epoch."""
+
+    error: LfssyncError
+    since: float
 
 
 class Worker:
@@ -44,27 +75,48 @@ class Worker:
     Args:
         mirror: The mirror.
         state_dir: Its state folder.
-        session: Shared with all its passes: when to stop, what was seen.
-        wake: Called from the watcher's thread when a hint came.
-        say: Receives lines for the log.
+        wake: Called from the watcher's thread when a hint came that nobody expects.
     """
 
-    def __init__(
-        self, mirror: Mirror, state_dir: Path, session: Session, wake: Callable[[], None], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, mirror: Mirror, state_dir: Path, wake: Callable[[], None]) -> None:
         self.mirror = mirror
-        self.busy = False
+        self.session = Session()
+        self.trouble: Trouble | None = None
         self._state_dir = state_dir
-        self._session = session
-        self._wake = wake
-        self._say = say
-        self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
+        self._inbox = _Inbox(wake)
         self._debounce = Debounce(mirror.quiet_s, mirror.max_wait_s, mirror.min_interval_s)
-        self._watcher = Watcher(mirror.path, self._emit)
+        self._watcher = Watcher(mirror.path, self._inbox.put)
         self._polls: str | None = None
-        self._check_at = 0.0
+        self._check_at = float("inf")
         self._rescan_at = float("inf")
+        self._watch_at = float("inf")
+        self._watch_pause_s = _WATCH_RETRY_FIRST_S
+        self._held_until = float("-inf")
         self._failures = 0
+        self._moving_looks = 0
+        self._look_took_s = 0.0
+        self._said: dict[str, float] = {}
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether events cannot be relied on."""
+        return self._polls is not None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something may have changed that no pass has looked at yet."""
+        return self._debounce.pending_since is not None
+
+    @property
+    def due_at(self) -> float | None:
+        """When the next pass is due as things stand, in monotonic seconds; None when nothing waits."""
+        due_at = self._debounce.due_at
+        return None if due_at is None else max(due_at, self._held_until)
+
+    @property
+    def tick_at(self) -> float:
+        """When `tick` has something to do at the latest, in monotonic seconds."""
+        return min(self._rescan_at, self._check_at)
 
     def start(self, now: float) -> None:
         """Begin to watch.
@@ -72,59 +124,60 @@ class Worker:
         Args:
             now: Monotonic seconds.
         """
-        self._polls = polling_reason(self.mirror.path) or self._watcher.start()
-        if self._polls:
-            self._say(f"{self.mirror.name}: looking every {_POLL_S:.0f} s instead of watching: {self._polls}")
-            self._debounce.add(Hint(None), now)
-        self._rescan_at = now + self._rescan_s
+        self._watch(now)
+        self._debounce.add(EVERYTHING, now)
+        self._rescan_at = now + self._rescan_s(1)
         self._check_at = now + CHECK_EVERY_S
 
     def stop(self) -> None:
-        """Stop watching."""
-        self._watcher.stop()
+        """Stop watching. A pass under way goes on, unless its `session` is stopped."""
+        try:
+            self._watcher.stop()
+        except TransientError as error:
+            _log.warning("%s: %s", self.mirror.name, error)
 
-    def tick(self, now: float) -> Due | None:
-        """Take in hints, look after the watcher, and say if a pass is due.
+    def tick(self, now: float, polling: int) -> None:
+        """Take in hints, and look after watcher and rescan.
 
         Args:
             now: Monotonic seconds.
-
-        Returns:
-            What to look at, for `work`; None when nothing is due.
+            polling: How many mirrors of this daemon cannot be watched.
         """
-        while True:
-            try:
-                self._debounce.add(self._hints.get_nowait(), now)
-            except queue.Empty:
-                break
+        paths, first, last = self._inbox.take()
+        for path in paths:
+            self._debounce.add(Hint(path), first)
+        if paths:
+            self._debounce.add(Hint(paths[-1]), last)
         if now >= self._check_at:
             self._check_at = now + CHECK_EVERY_S
             self._look_after_watcher(now)
         if now >= self._rescan_at:
-            self._rescan_at = now + self._rescan_s
-            self._debounce.add(Hint(None), now - self.mirror.quiet_s)
-        return None if self.busy else self._debounce.take(now)
+            self._rescan_at = now + self._rescan_s(polling)
+            self._debounce.add(EVERYTHING, now - self.mirror.quiet_s)
+        self._inbox.is_expected = self.is_waiting
 
-    def next_at(self) -> float:
-        """When `tick` has something to do at the latest, if nothing happens, in monotonic seconds."""
-        due_at = self._debounce.due_at
-        moments = [self._rescan_at, self._check_at]
-        return min([*moments, due_at] if due_at is not None and not self.busy else moments)
+    def take(self, now: float) -> Due | None:
+        """What the pass that is due has to look at, for `work`; None when none is due.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        return None if now < self._held_until else self._debounce.take(now)
 
     def work(self, due: Due) -> Outcome:
-        """Run one pass; in a thread of the pool."""
+        """Run one pass; in a thread of its own."""
+        result: PassResult | None = None
+        failure: LfssyncError | None = None
+        began = time.monotonic()
         try:
-            result = run_pass(self.mirror, self._state_dir, Order(paths=due.paths), self._session)
+            # Whoever has the lock may have it for hours, and other mirrors need the place of this pass.
+            result = run_pass(self.mirror, self._state_dir, Order(paths=due.paths, wait_lock_s=0.0), self.session)
         except LfssyncError as error:
-            return Outcome(self, due, None, error)
+            failure = error
         except Exception as error:  # noqa: BLE001  a bug must not end the mirror: it is shown, logged and tried again
-            return Outcome(
-                self,
-                due,
-                None,
-                LfssyncError(f"internal: {type(error).__name__}: {error}", "please report it with the log"),
-            )
-        return Outcome(self, due, result, None)
+            _log.exception("%s: a pass failed", self.mirror.name)
+            failure = LfssyncError(f"internal: {type(error).__name__}: {error}", "please report it with the log")
+        return Outcome(due, result, failure, time.monotonic() - began)
 
     def done(self, outcome: Outcome, now: float) -> None:
         """Take in how a pass ended.
@@ -133,56 +186,131 @@ class Worker:
             outcome: Of `work`.
             now: Monotonic seconds.
         """
-        self.busy = False
-        if outcome.error is not None:
-            self._failed(outcome.error, outcome.due, now)
-            return
-        result = outcome.result
-        assert result is not None
+        if outcome.result is not None:
+            self._succeeded(outcome.result, outcome.took_s, now)
+        elif outcome.error is not None and not self.session.stop.is_set():
+            self._debounce.put_back(outcome.due)
+            if isinstance(outcome.error, BusyError):
+                self._held_until = now + _BUSY_RETRY_S
+            else:
+                self._failed(outcome.error, now)
+
+    def eased(self) -> None:
+        """Somebody else's pass of this mirror went well: nothing is held back any longer."""
+        if self.trouble is not None:
+            _log.info("%s: goes on again", self.mirror.name)
+            self._watch_at = float("-inf")  # a directory that was gone may be back
+        self.trouble = None
         self._failures = 0
+        self._held_until = float("-inf")
+
+    def _succeeded(self, result: PassResult, took_s: float, now: float) -> None:
+        self.eased()
         if result.committed:
             self._debounce.pushed(now)
             done = f"{result.added} added, {result.changed} changed, {result.removed} removed"
-            self._say(f"{self.mirror.name}: {done}, verified at {(result.commit or '')[:7]}")
-        for reason, pause_s in (("open for writing", self.mirror.max_wait_s), (None, max(self.mirror.quiet_s, 0.5))):
-            waiting = [
-                one.path for one in result.deferred if (one.reason == "open for writing") is (reason is not None)
-            ]
-            self._debounce.defer(waiting, now + pause_s)
-
-    def _failed(self, error: LfssyncError, due: Due, now: float) -> None:
-        self._failures += 1
-        self._debounce.put_back(due)
-        if isinstance(error, AuthError | BlockedError | UserError):
-            pause_s = DECISION_RETRY_S
-        elif isinstance(error, TransientError) and error.retry_after_s is not None:
-            pause_s = error.retry_after_s
+            _log.info("%s: %s, verified at %s", self.mirror.name, done, (result.commit or "")[:7])
         else:
-            ceiling_s = min(_BACKOFF_FIRST_S * 2 ** min(self._failures, 16), _BACKOFF_LAST_S)
-            pause_s = random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 (jitter, not a secret)
-        self._debounce.hold(now + pause_s)
-        if not self._session.stop.is_set():
-            self._say(f"{self.mirror.name}: {error}; next try in {pause_s:.0f} s")
+            self._look_took_s = took_s
+        moving = [one.path for one in result.deferred if one.reason in _PASSING]
+        pause_s = max(self.mirror.quiet_s, 0.5) * 2 ** min(self._moving_looks, 16)
+        self._debounce.defer(moving, now + min(pause_s, max(self.mirror.max_wait_s, 0.5)))
+        self._moving_looks = self._moving_looks + 1 if moving and not result.committed else 0
+        lasting = [one for one in result.deferred if one.reason not in _PASSING]
+        self._debounce.defer((one.path for one in lasting), now + max(self.mirror.max_wait_s, 0.5))
+        for text in (*(f"{show(one.path)} waits: {one.reason}" for one in lasting[:_SHOWN]), *result.warnings[:_SHOWN]):
+            self._say(logging.INFO, text, now)
+
+    def _failed(self, error: LfssyncError, now: float) -> None:
+        self._failures += 1
+        pause_s = self._pause_s(error)
+        self._held_until = now + pause_s
+        if self.trouble is None or str(self.trouble.error) != str(error):
+            self.trouble = Trouble(error, time.time())
+            self._said.pop(str(error), None)
+        self._say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s")
+
+    def _pause_s(self, error: LfssyncError) -> float:
+        if isinstance(error, BlockedError | UserError):
+            return DECISION_RETRY_S
+        if isinstance(error, TransientError) and error.retry_after_s is not None:
+            return error.retry_after_s
+        first_s, last_s = (
+            (DECISION_RETRY_S, AUTH_BACKOFF_LAST_S)
+            if isinstance(error, AuthError)
+            else (_BACKOFF_FIRST_S, BACKOFF_LAST_S)
+        )
+        ceiling_s = min(first_s * 2 ** min(self._failures, 16), last_s)
+        return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 (jitter, not a secret)
+
+    def _say(self, level: int, text: str, now: float, ending: str = "") -> None:
+        """Log what may be true for weeks: once, and every hour as long as it is."""
+        if now < self._said.get(text, float("-inf")):
+            return
+        if len(self._said) >= _SAID_AT_MOST:
+            self._said.clear()
+        self._said[text] = now + _SAY_AGAIN_S
+        _log.log(level, "%s: %s%s", self.mirror.name, text, ending)
 
     def _look_after_watcher(self, now: float) -> None:
-        if self._polls:
+        problem = self._polls or self._watcher.check()
+        if problem is None or (self._polls and now < self._watch_at):
             return
-        problem = self._watcher.check()
-        if problem is None:
-            return
-        still = self._watcher.restart()
-        self._debounce.add(Hint(None), now)
-        if still:
-            self._polls = still
+        was_polling = self.is_polling
+        self.stop()
+        self._watch(now)
+        if self._polls is None:
+            _log.info("%s: watching again", self.mirror.name)
+        elif not was_polling:
             self._rescan_at = min(self._rescan_at, now + _POLL_S)
-            self._say(f"{self.mirror.name}: {problem}; looking every {_POLL_S:.0f} s from now on: {still}")
-        else:
-            self._say(f"{self.mirror.name}: {problem}; watching again")
+            self._debounce.add(EVERYTHING, now)
 
-    @property
-    def _rescan_s(self) -> float:
-        return min(_POLL_S, self.mirror.rescan_s) if self._polls else self.mirror.rescan_s
+    def _watch(self, now: float) -> None:
+        """Watch, or else poll and try to watch again later, ever more seldom."""
+        self._polls = polling_reason(self.mirror.path) or self._watcher.start()
+        if self._polls is None:
+            self._watch_pause_s = _WATCH_RETRY_FIRST_S
+            return
+        self._say(logging.WARNING, f"looking from time to time instead of watching: {self._polls}", now)
+        self._watch_at = now + self._watch_pause_s
+        self._watch_pause_s = min(self._watch_pause_s * 2, _WATCH_RETRY_LAST_S)
 
-    def _emit(self, hint: Hint) -> None:
-        self._hints.put(hint)
-        self._wake()
+    def _rescan_s(self, polling: int) -> float:
+        if self._polls is None:
+            return self.mirror.rescan_s
+        return min(max(_POLL_S, self._look_took_s * polling / _POLL_SHARE), self.mirror.rescan_s)
+
+
+class _Inbox:
+    """Hints on their way from the watching thread to the main thread; no more than `MAX_PATHS` of them.
+
+    Args:
+        wake: Called for the first hint, unless the main thread is known to look soon anyway.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.is_expected = False
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._paths: dict[bytes | None, None] = {}
+        self._first = 0.0
+        self._last = 0.0
+
+    def put(self, hint: Hint) -> None:
+        """Add a hint of this moment."""
+        now = time.monotonic()
+        with self._lock:
+            is_first = not self._paths
+            self._first, self._last = (now if is_first else self._first), now
+            if len(self._paths) < MAX_PATHS:
+                self._paths[hint.path] = None
+            else:
+                self._paths = {None: None}
+        if is_first and not self.is_expected:
+            self._wake()
+
+    def take(self) -> tuple[list[bytes | None], float, float]:
+        """The paths that were hinted, and when the first and the last hint came in monotonic seconds."""
+        with self._lock:
+            paths, self._paths = list(self._paths), {}
+            return paths, self._first, self._last

@@ -35,6 +35,7 @@ HOUSE = (
     "lfssync.lock",
     "lfssync.store",
     "lfssync.report",
+    "lfssync.roster",
     "lfssync.giterrors",
     "lfssync.gitcommand",
     "lfssync.fastimport",
@@ -65,10 +66,13 @@ HOUSE = (
     "lfssync.history",
     "lfssync.restore",
     # who runs the line, and when
+    "lfssync.protocol",
     "lfssync.delivering",
     "lfssync.control",
     "lfssync.worker",
+    "lfssync.process",
     "lfssync.daemon",
+    "lfssync.executors",
     "lfssync.operations",
     # what people see
     "lfssync.terminal",
