@@ -26,6 +26,7 @@ RULES_FACT = "attributes"
 """The store's name for the attribute files under which everything was classified; `pipeline` records it."""
 
 _LIMIT_BYTES = 8 << 20
+_LFS = b" filter=lfs diff=lfs merge=lfs -text\n"
 
 
 @dataclass(slots=True)
@@ -66,6 +67,8 @@ class Classification:
         """What the attributes say about paths of the directory."""
         rules = join(self.user_text, Block(self.block.default_patterns, frozenset()))
         verdicts = self._verdicts(list(paths), rules)
+        for path in self._beyond_lines([path for path, verdict in verdicts.items() if verdict is Verdict.UNSPECIFIED]):
+            verdicts[path] = Verdict.REFUSED
         for path, verdict in verdicts.items():
             if path.rpartition(b"/")[2] == NAME:
                 verdicts[path] = Verdict.REFUSED  # git reads them before any filter runs
@@ -75,6 +78,13 @@ class Classification:
                     f"{show(path)}: its name is too long for a line in .gitattributes; kept in git, not in LFS"
                 )
         return verdicts
+
+    def _beyond_lines(self, paths: list[bytes]) -> list[bytes]:
+        """Paths that no line in the top-level file could make LFS, because a nested file says `!filter` about them."""
+        if self._texts(paths).keys() <= {*self.names_over(), self.prefix + NAME}:
+            return []
+        with_lines = self._verdicts(paths, b"*" + _LFS)
+        return [path for path, verdict in with_lines.items() if verdict is not Verdict.LFS]
 
     def _verdicts(self, paths: list[bytes], top: bytes) -> dict[bytes, Verdict]:
         """What git says about paths of the directory when `top` is its top-level `.gitattributes`."""

@@ -197,7 +197,7 @@ class _Pass:
         verdicts = rules.verdicts(change.path for change in changed)
         self.warnings += dict.fromkeys(rules.warnings)
         self.session.progress(Plan(State.STAGING, len(changed), sum(change.signature.size_bytes for change in changed)))
-        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s)
+        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s, in_checkout=self.copy is not None)
         with FastImport(self.repository.git) as stream:
             stage = Stage(root_fd, policy, verdicts, stream.blob, self.session.progress, self.session.seen)
             staged, deferred = self.bench.securing.secure(

@@ -48,10 +48,12 @@ class Policy:
     Args:
         lfs_threshold_bytes: Larger files become LFS objects.
         quiet_s: Where the kernel cannot tell about writers, signatures must stand still so long.
+        in_checkout: The directory is a git working copy, where a pointer may stand for a file that was not fetched.
     """
 
     lfs_threshold_bytes: int
     quiet_s: float
+    in_checkout: bool = False
 
 
 @dataclass(slots=True)
@@ -97,7 +99,13 @@ class Stage:
                         task.result().close_rest()
 
     def _handful(self, changes: list[Change]) -> _Results:
-        return _Results([self._one(change) for change in changes])
+        results: list[Staged | Deferred] = []
+        try:
+            results.extend(map(self._one, changes))
+        except BaseException:
+            release(result for result in results if isinstance(result, Staged))
+            raise
+        return _Results(results)
 
     def _one(self, change: Change) -> Staged | Deferred:
         try:
@@ -144,7 +152,7 @@ class Stage:
         head = os.pread(fd, HEAD_BYTES, 0)
         verdict = self.verdicts.get(change.path, Verdict.UNSPECIFIED)
         pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
-        if pointer and (kept := self._pointer_as_it_was(change, signature, fd)):
+        if pointer and self.policy.in_checkout and (kept := self._pointer_as_it_was(change, signature, fd)):
             return kept
         storage = decide(verdict, signature.size_bytes, is_binary(head), pointer, self.policy.lfs_threshold_bytes)
         staged = self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
