@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -283,10 +285,17 @@ print(json.dumps([sorted([show(one.path), one.reason] for one in result.deferred
 """
 
 
-def test_what_cannot_be_read_waits_and_the_rest_goes_on(tmp_path: Path) -> None:
-    """As another user than root, whom permissions do not stop; its files also cannot be probed with leases."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        os.chmod(folder, folder.stat().st_mode | 0o011)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that other users can reach, as pytest's own is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)
+        yield Path(folder)
+
+
+def test_what_cannot_be_read_waits_and_the_rest_goes_on(open_path: Path) -> None:
+    """As another user than root, whom permissions do not stop."""
+    tmp_path = open_path
     site = Site.make(tmp_path)
     home = tmp_path / "their-home"
     home.mkdir()
