@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lfssync.answers import PushResult, Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
-from lfssync.model import Monitor, Plan, Progress, PushResult, Receipt, Release, silent
+from lfssync.model import Monitor, Plan, Progress, Receipt, silent
 
 __version__ = "0.1.0"
 

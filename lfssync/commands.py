@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfssync import terminal
+from lfssync.answers import MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, UserError
-from lfssync.model import Mirror, MirrorStatus, Monitor, PassResult, silent
+from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lfssync.answers import Release
 from lfssync.errors import NotDoneError, TransientError, UserError
-from lfssync.model import Deferred, Mirror, PassResult, Release, show
+from lfssync.model import Deferred, Mirror, PassResult, show
 from lfssync.pipeline import Order, run_pass
 from lfssync.protocol import Document, pass_document, release_document
 from lfssync.releases import release

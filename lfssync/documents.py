@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfssync import __version__
-from lfssync.model import Deferred, LogEntry, MirrorStatus, PassResult
+from lfssync.answers import LogEntry, MirrorStatus
+from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
     from lfssync.errors import LfssyncError

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from lfssync.answers import Release
 from lfssync.control import ask
-from lfssync.model import Mirror, Monitor, PassResult, Release, silent
+from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 from lfssync.protocol import Document, pass_result, release_of
 

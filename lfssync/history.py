@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfssync.answers import Difference, LogEntry, LogKind, Version
 from lfssync.attributes import parse_pointer
 from lfssync.errors import LfssyncError, UserError
 from lfssync.gitcommand import Git
-from lfssync.model import Difference, LogEntry, LogKind, Mirror, Version
+from lfssync.model import Mirror
 from lfssync.releases import resolve
 from lfssync.repository import Repository
 from lfssync.store import Store

@@ -17,21 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfssync.answers import Difference, LogEntry, MirrorStatus, PushResult
 from lfssync.control import ask
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.executors import Operations, connect, have_it_read, stoppable
 from lfssync.lock import DAEMON_LOCK, held, running_daemon
-from lfssync.model import (
-    Difference,
-    LogEntry,
-    Mirror,
-    MirrorStatus,
-    Monitor,
-    PushResult,
-    State,
-    show,
-    silent,
-)
+from lfssync.model import Mirror, Monitor, State, show, silent
 from lfssync.places import Places, mirror_name
 from lfssync.protocol import Document
 

@@ -11,23 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, Version
 from lfssync.documents import moment
-from lfssync.model import (
-    Deferred,
-    Difference,
-    LogEntry,
-    LogKind,
-    MirrorStatus,
-    PassResult,
-    State,
-    Version,
-    human_bytes,
-    show,
-)
+from lfssync.model import Deferred, PassResult, State, human_bytes, show
 from lfssync.terminal import Line, Span, Style, escape, line
 
 if TYPE_CHECKING:
-    from lfssync.model import Mirror, PushResult, Release
+    from lfssync.answers import PushResult, Release
+    from lfssync.model import Mirror
     from lfssync.operations import DaemonInfo
     from lfssync.restore import RestoreResult
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from lfssync.answers import Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
-from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, Release, State
+from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
 
 PROTOCOL = 1
 """Goes up whenever one side would misunderstand the other; both must have the same."""

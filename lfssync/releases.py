@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, UserError
 from lfssync.lock import held
-from lfssync.model import Mirror, Receipt, Release
+from lfssync.model import Mirror, Receipt
 from lfssync.refnames import check_tag
 from lfssync.report import Report
 from lfssync.repository import Repository

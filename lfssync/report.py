@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lfssync.answers import LogKind, MirrorStatus
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.lock import is_held
-from lfssync.model import Change, Deferred, LogKind, Mirror, MirrorStatus, PassResult, State, show
+from lfssync.model import Change, Deferred, Mirror, PassResult, State, show
 from lfssync.store import Store
 
 _FACT = "status"

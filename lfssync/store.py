@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from lfssync.answers import LogEntry, LogKind
 from lfssync.errors import LfssyncError, TransientError
-from lfssync.model import Known, LfsObject, LogEntry, LogKind, Receipt, Signature
+from lfssync.model import Known, LfsObject, Receipt, Signature
 
 SCHEMA = 1
 HISTORY_ROWS = 2000

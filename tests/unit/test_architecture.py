@@ -18,6 +18,7 @@ HOUSE = (
     # words and rules, without I/O
     "lfssync.errors",
     "lfssync.model",
+    "lfssync.answers",
     "lfssync.refnames",
     "lfssync.remotes",
     "lfssync.ignore",

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync import __version__, documents
+from lfssync.answers import LogEntry, LogKind, MirrorStatus
 from lfssync.errors import BlockedError
-from lfssync.model import Deferred, LogEntry, LogKind, Mirror, MirrorStatus, PassResult, Receipt, State
+from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
 from lfssync.operations import DaemonInfo
 
 COMMIT = "3f2a91c" + 33 * "0"

@@ -12,20 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync import output
-from lfssync.model import (
-    Deferred,
-    Difference,
-    LogEntry,
-    LogKind,
-    Mirror,
-    MirrorStatus,
-    PassResult,
-    PushResult,
-    Receipt,
-    Release,
-    State,
-    Version,
-)
+from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
+from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
 from lfssync.operations import DaemonInfo
 from lfssync.restore import RestoreResult
 from lfssync.terminal import Line, plain

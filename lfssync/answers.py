@@ -1,0 +1,106 @@
+"""What is answered to those who ask: status, log, differences, releases, deliveries. Frozen values without I/O.
+
+Made by `report`, `history`, `releases` and `operations`; shown by `output` and `documents`, returned by `lfssync.push`.
+The one thing to know: the field names of `MirrorStatus` are those of `status --json`, which is a promise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from lfssync.model import Deferred, Receipt, State
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """One mirror's line in `status`; the field names are those of `status --json` in the contract."""
+
+    name: str
+    path: str
+    remote: str
+    branch: str
+    state: State
+    pending_files: int = 0
+    pending_bytes: int = 0
+    deferred: tuple[Deferred, ...] = ()
+    head: str | None = None
+    pushed: str | None = None
+    verified_at: float | None = None
+    error: dict[str, Any] | None = None
+    tags: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class LogKind(StrEnum):
+    """What a line of `lfssync log` tells about."""
+
+    COMMIT = "commit"
+    RELEASE = "release"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One thing that happened to a mirror.
+
+    Args:
+        at: Seconds since the epoch.
+        kind: What it was.
+        commit: 40 hex digits, or None for what never became a commit.
+        text: The commit's subject, the tag's name, or the error; one line.
+        tags: Tags that point at the commit.
+    """
+
+    at: float
+    kind: LogKind
+    commit: str | None
+    text: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One side of a difference: git mode, size of the content in bytes, git blob, and LFS oid if there is one."""
+
+    git_mode: str
+    size_bytes: int
+    blob_oid: str
+    lfs_oid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A path that differs between two revisions; `old` is None for an added path, `new` for a deleted one."""
+
+    path: bytes
+    old: Version | None
+    new: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A tag that is proven to be on the remote.
+
+    Args:
+        version: The tag's short name, such as `v2.0.1`.
+        commit: The 40 hex digits it points at.
+        receipt: The remote's own word for it.
+    """
+
+    version: str
+    commit: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What `lfssync.push` delivered: the commit, how many files and bytes it brought, and the remote evidence."""
+
+    commit: str
+    files: int
+    size_bytes: int
+    receipt: Receipt
+    release: Release | None = None
