@@ -1,27 +1,22 @@
-"""The past of a mirror: what `log` and `diff` show. Reads git through GitPython, writes nothing.
+"""The past of a mirror: what `log` and `diff` show. Reads git and writes nothing.
 
 The one thing to know: a difference is told in the sizes of the *contents*: of the LFS object where there is one, not
-    of the 129 bytes of its pointer.
+of the 129 bytes of its pointer.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lfssync import workingcopy
 from lfssync.answers import Difference, LogEntry, LogKind, Version
-from lfssync.attributes import parse_pointer
-from lfssync.errors import LfssyncError, UserError
+from lfssync.errors import UserError
+from lfssync.fastimport import Edit
 from lfssync.gitcommand import Git
 from lfssync.model import Mirror
 from lfssync.releases import resolve
 from lfssync.repository import Repository
 from lfssync.store import Store
-
-if TYPE_CHECKING:
-    from git.objects.blob import Blob
-
-_POINTER_LIMIT_BYTES = 1024
 
 
 def log(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
@@ -58,7 +53,7 @@ def _commits(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
     from git import Repo
     from git.exc import GitCommandError
 
-    with Repo(folder) as repository:
+    with Repo(mirror.path if (mirror.path / ".git").exists() else folder) as repository:
         try:
             return [
                 LogEntry(float(commit.committed_date), LogKind.COMMIT, commit.hexsha, str(commit.summary))
@@ -83,34 +78,20 @@ def diff(mirror: Mirror, state_dir: Path, old: str | None, new: str | None) -> l
     folder = state_dir / "repo.git"
     if not (folder / "HEAD").is_file():
         raise UserError(f"{mirror.name} has no commit yet", f"run lfssync sync {mirror.name} first")
-    repository = Repository(Git(folder), mirror.branch)
+    copy = workingcopy.find(mirror.path) if mirror.path.is_dir() else None
+    repository = Repository(Git(folder, copy.objects if copy else None), mirror.branch)
     new_oid = resolve(repository, new or mirror.branch)
-    from git import NULL_TREE, Repo
+    old_oid = resolve(repository, old) if old else repository.before(new_oid)
+    before = {edit.path: edit for edit in repository.differences(new_oid, old_oid)}
+    after = {edit.path: edit for edit in repository.differences(old_oid, new_oid)}
+    oids = [edit.blob_oid for edit in (*before.values(), *after.values()) if edit.blob_oid]
+    pointers, sizes_bytes = repository.pointers(oids), repository.sizes_bytes(oids)
 
-    with Repo(folder) as opened:
-        commit = opened.commit(new_oid)
-        if old is not None:
-            found = opened.commit(resolve(repository, old)).diff(commit, no_renames=True)
-        elif commit.parents:
-            found = commit.parents[0].diff(commit, no_renames=True)
-        else:
-            found = commit.diff(NULL_TREE, no_renames=True, R=True)
-        differences = [
-            Difference(
-                bytes(one.b_rawpath or one.a_rawpath or b""),
-                None if one.new_file else _version(one.a_blob, one.a_mode),
-                None if one.deleted_file else _version(one.b_blob, one.b_mode),
-            )
-            for one in found
-        ]
-    return sorted(differences, key=lambda one: one.path)
+    def version(edit: Edit) -> Version | None:
+        if edit.blob_oid is None or edit.git_mode is None:
+            return None
+        lfs = pointers.get(edit.blob_oid)
+        size_bytes = lfs.size_bytes if lfs else sizes_bytes.get(edit.blob_oid, 0)
+        return Version(edit.git_mode, size_bytes, edit.blob_oid, lfs.oid if lfs else None)
 
-
-def _version(blob: Blob | None, mode: int | None) -> Version:
-    if blob is None or mode is None:
-        raise LfssyncError("git does not show both sides of a difference", "report this, with the two revisions")
-    if blob.size < _POINTER_LIMIT_BYTES:
-        lfs = parse_pointer(blob.data_stream.read())
-        if lfs is not None:
-            return Version(f"{mode:o}", lfs.size_bytes, blob.hexsha, lfs.oid)
-    return Version(f"{mode:o}", blob.size, blob.hexsha, None)
+    return [Difference(path, version(before[path]), version(after[path])) for path in sorted(after)]

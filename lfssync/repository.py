@@ -117,6 +117,11 @@ class Repository:
         """What is behind object names: `blob`, `tree` or `commit`; empty where there is nothing."""
         return [kind for kind, _, _ in self._ask("--batch-check", names)]
 
+    def sizes_bytes(self, oids: Sequence[str]) -> dict[str, int]:
+        """How large objects are; what is not here is left out."""
+        asked = zip(oids, self._ask("--batch-check", [oid.encode() for oid in oids]), strict=True)
+        return {oid: size for oid, (kind, size, _) in asked if kind}
+
     def pointers(self, oids: Iterable[str]) -> dict[str, LfsObject]:
         """Which of these objects are LFS pointers, and to what; costs what the small blobs among them hold."""
         asked = list(dict.fromkeys(oids))
@@ -247,6 +252,11 @@ class Repository:
     def merge_base(self, one: str, other: str) -> str:
         """The best common ancestor of two commits, or the empty tree where their histories have nothing in common."""
         return self.git.run("merge-base", one, other, accept=(0, 1)).text or _EMPTY_TREE
+
+    def before(self, commit: str) -> str:
+        """The first parent of a commit, or the empty tree for a first one."""
+        first = f"{commit}^1"
+        return self.git.run("rev-parse", "--quiet", "--verify", first, accept=(0, 1)).text or _EMPTY_TREE
 
     def differences(self, old: str, new: str) -> list[Edit]:
         """What leads from one tree (or commit) to another, path by path."""

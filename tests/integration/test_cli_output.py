@@ -189,14 +189,14 @@ def test_files_that_are_still_written_are_named_and_make_exit_code_3(mirror: Pat
 
 def test_hostile_names_reach_nobodys_terminal(mirror: Path, tmp_path: Path) -> None:
     said(run("sync", folder=tmp_path))
-    write(mirror / "[red]\x1b[31m.txt", b"evil")
+    (Path(os.fsdecode(os.fsencode(mirror) + b"/[red]\x1b[31m\xff\n.txt"))).write_bytes(b"evil")
     said(run("sync", folder=tmp_path))
     shown = said(run("diff", "my-model", folder=tmp_path)) + said(run("log", folder=tmp_path))
-    assert "A  [red]\\x1b[31m.txt  4 B" in shown
+    assert "A  [red]\\x1b[31m\\xff\\n.txt  4 B" in shown
     assert all(row.isprintable() for row in shown.split("\n"))
     with running([*PROGRAM, "diff", "my-model"], tmp_path, ENVIRONMENT) as session:
         on_terminal = session.screen.rest()
-    assert "[red]\\x1b[31m.txt" in on_terminal
+    assert "[red]\\x1b[31m\\xff\\n.txt" in on_terminal
     assert "\x1b[31m" not in on_terminal
 
 
