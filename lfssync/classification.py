@@ -2,8 +2,8 @@
 
 Stands beside `stage`: `pipeline` asks for the verdicts before files are read and for the text to commit afterwards.
 git itself (`check-attr`) gives the verdicts, from exactly the attribute files that a clone of the next commit has.
-The one thing to know: the committed `.gitattributes` is the user's text (the directory's, where that is new, else what
-    the branch has already) plus one marked block of ours; the file in the directory is never touched.
+The one thing to know: the committed `.gitattributes` is the user's text (the directory's, where that is new, else
+what the branch has already) plus one marked block of ours; the file in the directory is never touched.
 """
 
 from __future__ import annotations

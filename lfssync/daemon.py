@@ -3,7 +3,7 @@
 What `lfssync run` runs. The main thread owns all workers and decides; passes run in threads of their own, a few at a
 time, those that are due longest first; watchers and requests only tell the main thread what to do.
 The one thing to know: the daemon keeps nothing in memory that matters. Kill it, and the next one finds everything on
-    disk, in git and on the remote.
+disk, in git and on the remote.
 """
 
 from __future__ import annotations

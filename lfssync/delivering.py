@@ -2,7 +2,7 @@
 
 Called by `operations` when no daemon runs, by the daemon for requests, and by `lfssync.push`.
 The one thing to know: a file that merely has to stand still for its quiet time is waited for; one that a program
-    holds open for writing is not, it is reported.
+holds open for writing is not, it is reported.
 """
 
 from __future__ import annotations

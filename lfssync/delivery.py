@@ -3,8 +3,8 @@
 Stands after `repository` at the end of the pass. Nothing is ever forced: a remote branch that moved is fetched and
 merged, a tag that exists is never moved.
 The one thing to know: before commits are pushed, every LFS object they name is known to be on the remote. For the
-    commit of this very pass that is so by construction; for any other (made offline, by the user, or pushed to a new
-    or emptied remote) the commits are read and each object is looked for.
+commit of this very pass that is so by construction; for any other (made offline, by the user, or pushed to a new or
+emptied remote) the commits are read and each object is looked for.
 """
 
 from __future__ import annotations

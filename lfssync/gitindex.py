@@ -2,8 +2,8 @@
 
 Used by `workingcopy` only, for directories that are git working copies of their own.
 The one thing to know: git's own commands can either record content (and read every file for it) or record no stat
-    data; writing the file ourselves, under git's own lock, is the only way to do neither. GitPython's index cannot:
-    it takes only names that are UTF-8. Extensions are dropped, git makes them anew.
+data; writing the file ourselves, under git's own lock, is the only way to do neither. GitPython's index cannot: it
+takes only names that are UTF-8. Extensions are dropped, git makes them anew.
 
 Source: gitformat-index(5).
 """

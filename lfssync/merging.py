@@ -4,7 +4,7 @@ Used by `delivery` when a push finds the remote ahead. Path by path: what we cha
 have it, all else is as the remote has it; a path changed on both sides so keeps the local bytes, and the remote's
 version stays in history as the other parent.
 The one thing to know: `.gitattributes` is the exception. Both sides add lines to it for files of their own, so it is
-    merged line by line; otherwise the other side's LFS files would turn into mere pointers in every clone.
+merged line by line; otherwise the other side's LFS files would turn into mere pointers in every clone.
 """
 
 from __future__ import annotations

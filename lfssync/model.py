@@ -3,7 +3,7 @@
 Every step of the pass (`scan` -> `settle` -> `stage` -> secure -> commit -> push -> verify) takes the value before it
 and returns the next; all of those values are defined here, so this module is the vocabulary of the program.
 The one thing to know: paths inside a mirror are `bytes`, relative to the mirrored directory, with `/` between the
-    parts, because file names on Linux are bytes and not text.
+parts, because file names on Linux are bytes and not text.
 """
 
 from __future__ import annotations

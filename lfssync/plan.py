@@ -1,7 +1,7 @@
 """What a pass commits, decided from what it read: pure, between staging and `repository.commit`.
 
 The one thing to know: two pictures are kept. The *branch* gets our changes among whatever else the remote holds, with
-    the attributes file we compose; the *mirrored* picture gets the directory exactly as it is.
+the attributes file we compose; the *mirrored* picture gets the directory exactly as it is.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Beside the pass: `operations` syncs first and then comes here. The tag travels with the branch in one atomic push.
 The one thing to know: a tag that exists anywhere is never moved. The tag object gets its local name only after the
-    remote has it, so a release that broke off leaves nothing behind that a later one would trip over.
+remote has it, so a release that broke off leaves nothing behind that a later one would trip over.
 """
 
 from __future__ import annotations

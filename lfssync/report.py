@@ -1,7 +1,7 @@
 """The last step of the pass: one record in the store, which `status`, `log` and everything else reads.
 
 The one thing to know: a record of work under way is only true while its pass holds the mirror's lock; `read_status`
-    checks that, so a killed pass never shows as working.
+checks that, so a killed pass never shows as working.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Writes a revision of a mirror into an empty folder: what `lfssync restore` does.
 
 The opposite way of the line: tag, branch or commit -> tree -> files, every LFS file hashed. It asks the remote, not
-    this machine, so it gives what others would get. The one thing to know: everything is written beside the
-    destination first and then renamed, so the destination is whole or not there; links are made last, so nothing is
-    ever written through one.
+this machine, so it gives what others would get. The one thing to know: everything is written beside the destination
+first and then renamed, so the destination is whole or not there; links are made last, so nothing is ever written
+through one.
 """
 
 from __future__ import annotations

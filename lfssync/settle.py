@@ -2,8 +2,8 @@
 
 Stands between `scan` and `stage`: `probe` asks the kernel whether anybody still writes, `judge` decides (pure).
 The one thing to know: a read lease is only *tried* and given back at once, never held, so no opener ever waits for
-    us; and `F_SETSIG` comes before it, because a writer that opens in that instant makes the kernel send us a signal,
-    and the default one, SIGIO, would end the process.
+us; and `F_SETSIG` comes before it, because a writer that opens in that instant makes the kernel send us a signal, and
+the default one, SIGIO, would end the process.
 
 Source: fcntl(2), "Leases".
 """

@@ -3,7 +3,7 @@
 Stands between `settle` and the transfers. Small plain files go straight into the object database through the blob
 writer; an LFS file stays open, and its descriptor is what will be uploaded, whatever rotation does to its name.
 The one thing to know: a file is opened part by part without following links, and only counts as staged if its
-    signature is
+signature is
 the same before and after the read and nobody has it open for writing: so what was hashed is one state it really had.
 """
 

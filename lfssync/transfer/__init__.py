@@ -2,8 +2,8 @@
 
 `pipeline` asks what is missing, uploads that from open descriptors, and has the remote confirm it; `restore` downloads.
 The one thing to know: an upload hashes what it sends and never completes an object whose bytes are not its name, so a
-    file that is overwritten meanwhile shows up in `Uploaded.changed` and not on the remote. Every way passes the same
-    contract tests (`tests/contract`).
+file that is overwritten meanwhile shows up in `Uploaded.changed` and not on the remote. Every way passes the same
+contract tests (`tests/contract`).
 """
 
 from __future__ import annotations

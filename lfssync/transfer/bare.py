@@ -2,7 +2,7 @@
 
 Used for embedded remotes and for any remote that is a path or a `file://` address.
 The one thing to know: "it is there" is decided by hashing the object that is there, once per object, because a file
-    of the right size says nothing (stock git-lfs looks at the size alone and never repairs a damaged one).
+of the right size says nothing (stock git-lfs looks at the size alone and never repairs a damaged one).
 
 Source: git-lfs docs/spec.md, "The server"; file agent in docs/custom-transfers.md.
 """

@@ -2,8 +2,8 @@
 
 Used wherever LFS objects become local files: the bare remote, local copies, downloads from a bare remote.
 The one thing to know: the bytes that are *written* are hashed, not those that were read before; where the file system
-    can clone, the clone is made first and then hashed, so it is one immutable state. Hard links are never used: an
-    in-place write to one name would damage the other.
+can clone, the clone is made first and then hashed, so it is one immutable state. Hard links are never used: an
+in-place write to one name would damage the other.
 
 Source: ioctl_ficlonerange(2), rename(2), fsync(2).
 """

@@ -2,8 +2,8 @@
 
 Used for `transfer = "git-lfs"` and wherever no transfer of ours speaks to the remote.
 The one thing to know: git-lfs needs a copy of every object by path, sends it without looking at it, and exits with 0
-    when a server answers 422. So the copy is made and hashed by us, and "it is there" is only believed when git-lfs,
-    asked to send the object, has nothing to send.
+when a server answers 422. So the copy is made and hashed by us, and "it is there" is only believed when git-lfs,
+asked to send the object, has nothing to send.
 
 Source: git-lfs-push(1), git-lfs-config(5), docs/spec.md.
 """
