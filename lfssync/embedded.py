@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lfssync.errors import TransientError
 from lfssync.gitcommand import Git
-from lfssync.transfer.copying import temporary_name
+from lfssync.transfer.copying import workroom
 
 
 def ensure_remote(path: Path, branch: str) -> None:
@@ -25,12 +25,14 @@ def ensure_remote(path: Path, branch: str) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = temporary_name(path.parent)
-        Git(temporary).run("init", "--quiet", "--bare", "--template=", "--initial-branch", branch, str(temporary))
-        for key, value in (("core.fsync", "all"), ("receive.fsckObjects", "false"), ("gc.auto", "0")):
-            Git(temporary).run("config", key, value)
-        (temporary / "lfs" / "objects").mkdir(parents=True)
-        os.rename(temporary, path)
+        with workroom(path.parent) as room:
+            fresh = room / "remote.git"
+            git = Git(fresh)
+            git.run("init", "--quiet", "--bare", "--template=", "--initial-branch", branch, str(fresh))
+            for key, value in (("core.fsync", "all"), ("receive.fsckObjects", "false"), ("gc.auto", "0")):
+                git.run("config", key, value)
+            (fresh / "lfs" / "objects").mkdir(parents=True)
+            os.rename(fresh, path)
     except OSError as error:
         raise TransientError(
             f"{error.filename or path}: {(error.strerror or '').lower()}",

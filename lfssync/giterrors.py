@@ -68,6 +68,10 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
 )
 
 
+_TELLING = ("fatal: ", "error: ", "remote: error", "ERROR: ", "ssh: ", "Host key verification failed")
+_ADVICE = ("Errors logged to ", "Use `git lfs logs last`")
+
+
 def explain(command: str, status: int, stderr: str, remote: str = "") -> LfssyncError:
     """Translate a failed git command into one of our errors, by git's own (untranslated) words.
 
@@ -88,14 +92,11 @@ def explain(command: str, status: int, stderr: str, remote: str = "") -> Lfssync
     return LfssyncError(f"git {command}{where}: {words}", "see what git says there")
 
 
-_TELLING = ("fatal: ", "error: ", "remote: error", "ERROR: ", "ssh: ", "Host key verification failed")
-
-
 def telling_line(stderr: str) -> str:
     """The most telling line of git's standard error: the first that names an error, else the last one of all.
 
     What follows the first is what came of it: `Could not read from remote repository`, `failed to push some refs`.
     """
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith(_ADVICE)]
     telling = [line for line in lines if line.startswith(_TELLING) or "Permission denied (" in line]
     return (telling or lines[-1:] or [""])[0].removeprefix("fatal: ").removeprefix("error: ")

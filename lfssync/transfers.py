@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lfssync.errors import UserError
 from lfssync.gitcommand import Git
 from lfssync.model import Mirror, TransferKind
 from lfssync.remotes import RemoteKind, parse_remote
 from lfssync.transfer import Transfer
-from lfssync.transfer.bare import BareTransfer
+from lfssync.transfer.bare import open_bare
 from lfssync.transfer.gitlfs import GitLfsTransfer
 
 
@@ -16,13 +17,21 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
     """The transfer that a mirror's address and configuration ask for.
 
     Args:
-        mirror: Its `remote` and `transfer` decide.
+        mirror: Its `remote`, `branch` and `transfer` decide.
         git: The mirror's git dir, where stock git-lfs needs a place for copies.
+
+    Raises:
+        BlockedError: The remote is a path, and there is no repository.
+        UserError: `transfer = "bare"`, but the remote is not on this machine's disks.
     """
     remote = parse_remote(mirror.remote, Path.home())
-    kind = mirror.transfer
-    if kind is TransferKind.AUTO:
-        kind = TransferKind.BARE if remote.kind is RemoteKind.LOCAL else TransferKind.GIT_LFS
-    if kind is TransferKind.BARE:
-        return BareTransfer(Path(remote.path))
-    return GitLfsTransfer(git, remote.url)
+    folder = open_bare(Path(remote.path)) if remote.kind is RemoteKind.LOCAL else None
+    if mirror.transfer is TransferKind.GIT_LFS:
+        return GitLfsTransfer(git, remote.url, mirror.branch, folder)
+    if folder is not None:
+        return folder
+    if mirror.transfer is TransferKind.BARE:
+        raise UserError(
+            f'{mirror.name}: transfer = "bare" needs a remote on disk, not {remote.url}', "leave `transfer` out"
+        )
+    return GitLfsTransfer(git, remote.url, mirror.branch)

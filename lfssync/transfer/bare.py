@@ -4,115 +4,133 @@ Used for embedded remotes and for any remote that is a path or a `file://` addre
 The one thing to know: "it is there" is decided by hashing the object that is there, once per object, because a file
 of the right size says nothing (stock git-lfs looks at the size alone and never repairs a damaged one).
 
-Source: git-lfs docs/spec.md, "The server"; file agent in docs/custom-transfers.md.
+Source: git-lfs docs/spec.md, "The server"; file agent in docs/custom-transfers.md; git-config(1),
+core.sharedRepository.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.gitcommand import Git
 from lfssync.model import LfsObject, Monitor, Progress, State, show
 from lfssync.transfer import Source, Uploaded
-from lfssync.transfer.copying import clear_leftovers, copy_checked, holds, sync_file, temporary_name
+from lfssync.transfer.copying import copy_checked, holds, sync_file, workroom
 
 _COPIERS = 2
+_SHARED = {"group": 0o060, "true": 0o060, "1": 0o060, "all": 0o064, "world": 0o064, "everybody": 0o064, "2": 0o064}
+_REMEDY = "sync the mirror that still has the file"
 
 
+@dataclass(frozen=True, slots=True)
 class BareTransfer:
-    """Objects of one bare repository.
+    """Objects of one bare repository; made by `open_bare`.
 
     Args:
-        repository: Path of the repository, bare or with a `.git` folder.
+        repository: The repository as the user named it, for messages.
+        git_dir: Its git dir, which is never made here.
+        shared_mode: Permission bits that others get on files there besides what the umask gives.
     """
 
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
-        self._objects = git_dir_of(repository) / "lfs" / "objects"
-        self._temporary = self._objects.parent / "tmp"
+    repository: Path
+    git_dir: Path
+    shared_mode: int = 0
 
     @property
     def endpoint(self) -> str:
         """The folder that holds the objects."""
         return str(self._objects)
 
+    @property
+    def _objects(self) -> Path:
+        return self.git_dir / "lfs" / "objects"
+
+    def file(self, lfs: LfsObject) -> Path:
+        """Where an object belongs."""
+        return self._objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
+
     def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
         """See `Transfer.missing`; what is there is hashed, so a damaged object counts as missing."""
-        with _translated(self._repository), ThreadPoolExecutor(_COPIERS, thread_name_prefix="check") as pool:
-            there = list(pool.map(lambda lfs: holds(self._file(lfs), lfs), objects))
+        with _translated(self.repository), ThreadPoolExecutor(_COPIERS, thread_name_prefix="check") as pool:
+            there = list(pool.map(lambda lfs: holds(self.file(lfs), lfs), objects))
         return [lfs for lfs, good in zip(objects, there, strict=True) if not good]
 
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """See `Transfer.upload`. All are written before the first is synced: the disk then works in one go."""
-        with _translated(self._repository):
-            self._temporary.mkdir(parents=True, exist_ok=True)
-            clear_leftovers(self._temporary)
-            names = [temporary_name(self._temporary) for _ in sources]
-            try:
+        wanted = list({source.lfs: source for source in sources}.values())
+        with _translated(self.repository):
+            self._make_folder(self._objects)
+            # Beside the objects and not in `lfs/tmp`: that may be on another disk, and git-lfs clears it away.
+            with workroom(self._objects) as room:
+                names = [room / source.lfs.oid for source in wanted]
                 with ThreadPoolExecutor(_COPIERS, thread_name_prefix="copy") as pool:
-                    good = list(pool.map(lambda source, name: _write(source, name, monitor), sources, names))
-                folders: set[Path] = set()
-                for source, name, whole in zip(sources, names, good, strict=True):
+                    good = list(pool.map(lambda source, name: _write(source, name, monitor), wanted, names))
+                folders = {self._objects, self._objects.parent, self.git_dir}
+                for source, name, whole in zip(wanted, names, good, strict=True):
                     if whole:
                         sync_file(name)
                         folders |= self._publish(source.lfs, name)
-                for folder in folders:
-                    sync_file(folder)
-            finally:
-                for name in names:
-                    name.unlink(missing_ok=True)
+            for folder in folders:
+                sync_file(folder)
         return Uploaded(
-            sum(source.lfs.size_bytes for source, whole in zip(sources, good, strict=True) if whole),
-            tuple(source.lfs for source, whole in zip(sources, good, strict=True) if not whole),
+            sum(source.lfs.size_bytes for source, whole in zip(wanted, good, strict=True) if whole),
+            tuple(source.lfs for source, whole in zip(wanted, good, strict=True) if not whole),
         )
 
     def _publish(self, lfs: LfsObject, temporary: Path) -> set[Path]:
-        target = self._file(lfs)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = self.file(lfs)
+        self._make_folder(target.parent)
+        if self.shared_mode:
+            temporary.chmod(stat.S_IMODE(temporary.stat().st_mode) | self.shared_mode)
         os.replace(temporary, target)
-        return {target.parent, target.parent.parent, self._objects}
+        return {target.parent, target.parent.parent}
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it; never the repository itself, which may have been taken away."""
+        if folder.is_dir():
+            return
+        if folder.parent != self.git_dir:
+            self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        if self.shared_mode:
+            bits = self.shared_mode | (self.shared_mode & 0o444) >> 2 | stat.S_ISGID
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | bits)
 
     def confirm(self, objects: Sequence[LfsObject]) -> None:
         """See `Transfer.confirm`. Content was proven when it was written or found; this asks for presence and size."""
-        with _translated(self._repository):
+        with _translated(self.repository):
             for lfs in objects:
                 try:
-                    size_bytes = self._file(lfs).stat().st_size
+                    size_bytes = self.file(lfs).stat().st_size
                 except FileNotFoundError:
                     size_bytes = -1
                 if size_bytes != lfs.size_bytes:
                     raise TransientError(
-                        f"{self._repository} does not hold the LFS object {lfs.oid}", "it is sent again"
+                        f"{self.repository} does not hold the LFS object {lfs.oid}", "it is sent again"
                     )
 
     def download(self, lfs: LfsObject, destination: Path, monitor: Monitor) -> None:
         """See `Transfer.download`."""
         path = os.fsencode(destination.name)
-        with _translated(self._repository):
+        with _translated(self.repository):
             try:
-                fd = os.open(self._file(lfs), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(self.file(lfs), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except FileNotFoundError:
-                raise LfssyncError(
-                    f"{self._repository} does not hold the LFS object {lfs.oid}",
-                    "sync the mirror that still has the file",
-                ) from None
+                raise LfssyncError(f"{self.repository} does not hold the LFS object {lfs.oid}", _REMEDY) from None
             try:
                 if not copy_checked(
                     fd, lfs, destination, lambda done: monitor(Progress(State.STAGING, path, done, lfs.size_bytes))
                 ):
-                    raise LfssyncError(
-                        f"the LFS object {lfs.oid} at {self._repository} is damaged",
-                        "sync the mirror that still has the file",
-                    )
+                    raise LfssyncError(f"the LFS object {lfs.oid} at {self.repository} is damaged", _REMEDY)
             finally:
                 os.close(fd)
-
-    def _file(self, lfs: LfsObject) -> Path:
-        return self._objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
 
 
 def _write(source: Source, temporary: Path, monitor: Monitor) -> bool:
@@ -122,18 +140,42 @@ def _write(source: Source, temporary: Path, monitor: Monitor) -> bool:
     )
 
 
-def git_dir_of(repository: Path) -> Path:
-    """The git dir of a repository on disk: itself when bare, else its `.git`.
+def open_bare(repository: Path) -> BareTransfer:
+    """The transfer for a repository on disk, with its own rule for who may write there.
 
     Raises:
         BlockedError: There is no repository.
     """
-    for candidate in (repository, repository / ".git"):
-        if (candidate / "objects").is_dir() and (candidate / "HEAD").is_file():
-            return candidate
+    git_dir = git_dir_of(repository)
+    asked = Git(git_dir).run(
+        "config", "--file", str(git_dir / "config"), "--get", "core.sharedRepository", accept=(0, 1)
+    )
+    return BareTransfer(repository, git_dir, shared_mode(asked.text))
+
+
+def shared_mode(setting: str) -> int:
+    """The permission bits that a value of `core.sharedRepository` adds to files; none for an unset one."""
+    if setting.startswith("0") and setting.strip("01234567") == "" and setting.strip("0"):
+        return int(setting, 8) & 0o666
+    return _SHARED.get(setting.lower(), 0)
+
+
+def git_dir_of(repository: Path) -> Path:
+    """The git dir of a repository on disk, looked for where git itself looks.
+
+    Raises:
+        BlockedError: There is no repository, or it may not be read.
+    """
+    where = show(os.fsencode(repository))
+    for suffix in ("/.git", "", ".git/.git", ".git"):
+        candidate = Path(f"{repository}{suffix}")
+        try:
+            if (candidate / "objects").is_dir() and (candidate / "HEAD").is_file():
+                return candidate
+        except PermissionError:
+            raise BlockedError(f"{where} may not be read", "mend its permissions") from None
     raise BlockedError(
-        f"{show(os.fsencode(repository))} is no git repository",
-        f"create one (git init --bare {repository}) or mount the disk it is on",
+        f"{where} is no git repository", f"create one (git init --bare {where}) or mount the disk it is on"
     )
 
 

@@ -14,8 +14,9 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lfssync.model import LfsObject
@@ -24,6 +25,8 @@ _FICLONE = 0x40049409
 _BLOCK_BYTES = 1 << 20
 _FLUSH_BYTES = 32 << 20
 """Written pages are handed to the disk, and leave the cache to the training job, in steps of this size."""
+
+_PREFIX = "lfssync-"
 
 Advance = Callable[[int], None]
 """Told how many bytes of the object are done."""
@@ -110,28 +113,53 @@ def holds(file: Path, lfs: LfsObject) -> bool:
         os.close(fd)
 
 
-def temporary_name(folder: Path) -> Path:
-    """A name for a temporary file that says whose it is, so that a later run can clear it away."""
-    return folder / f"lfssync-{os.getpid()}-{secrets.token_hex(8)}"
+@contextlib.contextmanager
+def workroom(folder: Path) -> Iterator[Path]:
+    """A new folder for temporary files, removed at the end; first clears away what killed runs left beside it.
 
+    Whether a run still lives is told by its lock on its own folder and not by its process number, which in a
+    container, or on another machine that shares the disk, may be ours.
 
-def clear_leftovers(folder: Path) -> None:
-    """Remove temporary files whose process is gone."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            owner = name.removeprefix("lfssync-").partition("-")[0]
-            if name.startswith("lfssync-") and owner.isdigit() and not _is_alive(int(owner)):
-                (folder / name).unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
+    Args:
+        folder: Where to make it; has to be there.
+    """
+    _clear_leftovers(folder)
+    while (made := _locked_room(folder)) is None:
+        continue  # another run took it for a leftover before it was locked
+    room, fd = made
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        os.close(fd)
+
+
+def _locked_room(folder: Path) -> tuple[Path, int] | None:
+    room = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+    try:
+        fd = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(OSError):  # where the file system has no locks, nobody clears anything away either
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    if os.fstat(fd).st_nlink:
+        return room, fd
+    os.close(fd)
+    return None
+
+
+def _clear_leftovers(folder: Path) -> None:
+    for name in os.listdir(folder):
+        if not name.startswith(_PREFIX):
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(folder / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(fd).st_uid == os.geteuid():
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder / name)
+            finally:
+                os.close(fd)
 
 
 def sync_file(file: Path) -> None:

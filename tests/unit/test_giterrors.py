@@ -64,6 +64,10 @@ def test_the_remedy_for_a_foreign_owner_can_be_typed_as_it_stands() -> None:
         ("fatal: '/x' does not appear to be a git repository\n" + READ, "'/x' does not appear to be a git repository"),
         ("git@h: Permission denied (publickey).\n" + READ, "git@h: Permission denied (publickey)."),
         ("warning: x\nsomething else\n\n", "something else"),
+        (
+            "Error downloading object: x\n\nErrors logged to '/l'.\nUse `git lfs logs last` to view the log.\n",
+            "Error downloading object: x",
+        ),
         ("\n", ""),
     ],
 )

@@ -1,0 +1,101 @@
+"""The kinds of transfer that the contract is held against. A new one is one more function and one more row here.
+
+A `Place` is a remote with the transfer that leads to it. Whatever the transfer, its objects end up in a folder that a
+test can look into and damage: the remote's own, or that of a server in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from lfssync.gitcommand import Git
+from lfssync.model import LfsObject, Mirror, TransferKind
+from lfssync.transfer import Transfer
+from lfssync.transfers import transfer_for
+from tests.contract.lfsserver import serving
+from tests.helpers import git, make_bare
+
+
+class Damaged(Enum):
+    """What comes of an object on the remote that has the right size and the wrong bytes."""
+
+    REPLACED = "counts as missing, and is replaced"
+    REFUSED = "counts as missing, but cannot be replaced: a person has to delete it"
+    UNSEEN = "only a download notices; the server has the last word about what it holds"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A remote for one test.
+
+    Args:
+        kind: Its row in `KINDS`.
+        repository: The remote's bare repository.
+        url: What the mirror has as its remote.
+        git_dir: The mirror's git dir.
+        objects: Where the remote keeps its LFS objects.
+        damaged: See `Damaged`.
+        clone_settings: What a stock `git clone` of the repository needs to find the LFS objects.
+    """
+
+    kind: str
+    repository: Path
+    url: str
+    git_dir: Path
+    objects: Path
+    damaged: Damaged
+    clone_settings: tuple[str, ...] = ()
+
+    @property
+    def transfer(self) -> Transfer:
+        """A transfer to it, as every pass makes one anew."""
+        return transfer_to(self.kind, self.url, self.git_dir)
+
+    def file(self, lfs: LfsObject) -> Path:
+        """Where the remote keeps an object."""
+        return self.objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
+
+
+def transfer_to(kind: str, url: str, git_dir: Path) -> Transfer:
+    """The transfer of a kind."""
+    setting = TransferKind.GIT_LFS if kind.startswith("git-lfs") else TransferKind.AUTO
+    return transfer_for(Mirror("contract", git_dir.parent, url, transfer=setting), Git(git_dir))
+
+
+def _git_dir(folder: Path) -> Path:
+    git("init", "--quiet", "--bare", "--template=", "mirror.git", cwd=folder)
+    return folder / "mirror.git"
+
+
+@contextmanager
+def _bare(kind: str, folder: Path) -> Iterator[Place]:
+    repository = make_bare(folder / "remote.git")
+    yield Place(kind, repository, str(repository), _git_dir(folder), repository / "lfs/objects", Damaged.REPLACED)
+
+
+@contextmanager
+def _git_lfs_folder(kind: str, folder: Path) -> Iterator[Place]:
+    repository = make_bare(folder / "remote.git")
+    url = f"file://{repository}"
+    yield Place(kind, repository, url, _git_dir(folder), repository / "lfs/objects", Damaged.REFUSED)
+
+
+@contextmanager
+def _git_lfs_server(kind: str, folder: Path) -> Iterator[Place]:
+    repository = make_bare(folder / "remote.git")
+    with serving(folder / "served") as server:
+        url = f"{server.address}/remote.git"
+        settings = ("-c", f"lfs.url={url}/info/lfs")
+        yield Place(kind, repository, url, _git_dir(folder), server.objects, Damaged.UNSEEN, settings)
+
+
+KINDS: dict[str, Callable[[str, Path], AbstractContextManager[Place]]] = {
+    "bare": _bare,
+    "git-lfs": _git_lfs_folder,
+    "git-lfs over http": _git_lfs_server,
+}
+"""Every transfer there is."""
