@@ -16,7 +16,7 @@ from lfssync.gitcommand import Git
 from lfssync.model import Mirror
 from lfssync.releases import resolve
 from lfssync.repository import Repository
-from lfssync.store import Store
+from lfssync.store import reading
 
 
 def log(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
@@ -31,8 +31,8 @@ def log(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
     """
     told: list[LogEntry] = []
     tags: dict[str, list[str]] = {}
-    if (state_dir / "state.db").is_file():
-        with Store(state_dir / "state.db") as store:
+    with reading(state_dir / "state.db") as store:
+        if store is not None:
             told = store.history(limit)
             for receipt in store.receipts():
                 if receipt.ref.startswith("refs/tags/"):

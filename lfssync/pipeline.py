@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfssync.classification import NAME as ATTRIBUTES
@@ -21,6 +21,7 @@ from lfssync.commitmessage import message
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Edit, FastImport, blob_oid
 from lfssync.gitindex import Entry
+from lfssync.healing import heal
 from lfssync.lock import held
 from lfssync.model import (
     Change,
@@ -33,14 +34,17 @@ from lfssync.model import (
     Receipt,
     Staged,
     State,
+    TransferKind,
 )
 from lfssync.plan import CommitPlan, Records, known_of, plan, still_unread
-from lfssync.reconcile import reconcile
+from lfssync.reconcile import place, reconcile
 from lfssync.report import Report
 from lfssync.repository import Refs, Repository
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
 from lfssync.stage import Policy, Stage
-from lfssync.store import Store
+from lfssync.store import PROVEN_FACT, Store
+from lfssync.transfer import Transfer
+from lfssync.transfers import transfer_for
 from lfssync.workbench import Session, Workbench, open_bench
 from lfssync.workingcopy import WorkingCopy
 
@@ -79,15 +83,25 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     Raises:
         LfssyncError: One of the four kinds, after it was recorded for `status`.
     """
-    with held(state_dir, order.wait_lock_s, session.stop), Store(state_dir / "state.db") as store:
-        report = Report(store, mirror)
+    with held(state_dir, order.wait_lock_s, session.stop):
         try:
-            with _translated(mirror):
-                bench = open_bench(mirror, state_dir, store, session)
-                result = _Pass(mirror, order, session, store, report, bench).run()
+            try:
+                return _attempt(mirror, state_dir, order, session)
+            except LfssyncError as error:
+                if not heal(mirror, state_dir, error):
+                    raise
+            return _attempt(mirror, state_dir, order, session)
         except LfssyncError as error:
-            report.failure(error)
+            with Store(state_dir / "state.db") as store:
+                Report(store, mirror).failure(error)
             raise
+
+
+def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
+    with _translated(mirror), Store(state_dir / "state.db") as store:
+        report = Report(store, mirror)
+        bench = open_bench(mirror, state_dir, store, session)
+        result = _Pass(mirror, order, session, store, report, bench).run()
         report.success(result)
         return result
 
@@ -161,8 +175,7 @@ class _Pass:
         refs = self.bench.delivery.refresh(refs, moves_head=self.copy is None)
         last = self.store.receipt(self.repository.head_ref)
         if last and (refs.tip is None or not self.repository.is_ancestor(last.commit, refs.tip)):
-            with self.store.transaction():
-                self.store.forget_confirmed()
+            self.bench.securing.forget()
         return refs
 
     def _stage_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, list[Deferred], CommitPlan]:
@@ -224,7 +237,8 @@ class _Pass:
         refs = before
         if made.edits or made.mirrored:
             text = self.order.message or message(made.added, made.changed, made.removed, made.content_bytes)
-            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), self.bench.who(), text)
+            texts = (text, place(self.mirror))
+            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), self.bench.who(), texts)
             if refs.head and refs.head != before.head:
                 if self.copy:
                     self._publish(self.copy, before.head, refs.head, made, staged)
@@ -232,6 +246,8 @@ class _Pass:
         with self.store.transaction():
             self.store.record(records.files.items(), changes.removed)
             self.store.record_facts({"mirrored": refs.mirrored, **records.facts})
+            if any(one.lfs for one in staged):  # until the remote has confirmed them
+                self.store.record_facts({PROVEN_FACT: None})
         return refs
 
     def _publish(self, copy: WorkingCopy, old: str | None, new: str, made: CommitPlan, staged: list[Staged]) -> None:
@@ -257,22 +273,40 @@ class _Pass:
         if refs.head is None:
             return None, None
         self.report.working(State.PUSHING)
-        repository = self.repository
+        repository, securing, root = self.repository, self.bench.securing, self.mirror.path
+        securing.elsewhere = self._earlier_remotes
+        securing.ensure_recorded(root)
         if refs.head != refs.tip and not (refs.tip and repository.is_ancestor(refs.head, refs.tip)):
             if refs.head == before.head or before.head != before.tip:  # more than the one commit made just now
-                self.bench.securing.ensure(self.bench.delivery.outgoing(refs.head, refs.tip), self.mirror.path)
+                securing.ensure(self.bench.delivery.outgoing(refs.head, refs.tip), root)
             refs = self.bench.delivery.push(refs, self.bench.who(), {}, moves_head=self.copy is None)
         assert refs.head is not None
         self.bench.delivery.verify(refs.head, moves_head=self.copy is None)
         now = time.time()
-        self.bench.securing.confirm(now)
-        objects = self.bench.securing.objects
+        securing.confirm(root, now, again=self.order.verify)
+        objects = securing.objects
         receipt = Receipt(repository.head_ref, refs.head, len(objects), sum(lfs.size_bytes for lfs in objects), now)
         with self.store.transaction():
             self.store.record_receipt(receipt)
+            self.store.record_facts({_REMOTES_FACT: [*self._remotes(), self.mirror.remote]})
         if self.copy:
             self.copy.keep({"mirrored": refs.mirrored, "pushed": refs.head})
         return refs.head, receipt
+
+    def _remotes(self) -> list[str]:
+        """The remotes that this mirror had before, oldest first."""
+        found = self.store.fact(_REMOTES_FACT)
+        names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+        return [name for name in names if name != self.mirror.remote][-_REMOTES_KEPT:]
+
+    def _earlier_remotes(self) -> Iterator[Transfer]:
+        for name in reversed(self._remotes()):
+            with contextlib.suppress(LfssyncError):  # an address of old that nothing speaks any more
+                yield transfer_for(replace(self.mirror, remote=name, transfer=TransferKind.AUTO), self.repository.git)
+
+
+_REMOTES_FACT = "remotes"
+_REMOTES_KEPT = 4
 
 
 def _owner(directory: Path, path: bytes) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ deleted, rolled back or garbage at any time (fault 12).
 
 from __future__ import annotations
 
+import json
 import os
 
 from lfssync.model import Known, Mirror
@@ -27,13 +28,13 @@ def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, 
         is_working_copy: Whether the directory is a working copy of its own: before our first commit there, what its
             branch holds is what the directory held.
     """
-    place = [mirror.branch, mirror.into]
+    here = place(mirror)
     recorded_place = store.fact("place")
     mirrored = refs.mirrored
-    if recorded_place is not None and recorded_place != place and mirrored:
+    if mirrored and recorded_place != here and (recorded_place is not None or repository.note(mirrored) != here):
         repository.update_refs({MIRRORED: (mirrored, None)})
         mirrored = None
-    if recorded_place == place and store.fact("mirrored") == mirrored and (mirrored or not is_working_copy):
+    if recorded_place == here and store.fact("mirrored") == mirrored and (mirrored or not is_working_copy):
         return
     source = mirrored or (refs.head if is_working_copy else None)
     prefix = os.fsencode(mirror.into) + b"/" if mirror.into else b""
@@ -48,4 +49,9 @@ def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, 
             ((path, Known(*entry, None, None)) for path, entry in tree.items() if recorded.get(path) != entry),
             [path for path, entry in recorded.items() if tree.get(path) != entry],
         )
-        store.record_facts({"mirrored": mirrored, "place": place})
+        store.record_facts({"mirrored": mirrored, "place": here})
+
+
+def place(mirror: Mirror) -> str:
+    """Where in the repository a mirror's files go, in one line; kept with the picture of the directory, too."""
+    return json.dumps([mirror.branch, mirror.into])

@@ -15,7 +15,7 @@ from lfssync.answers import LogKind, MirrorStatus
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.lock import is_held
 from lfssync.model import Change, Deferred, Mirror, PassResult, State, show
-from lfssync.store import Store
+from lfssync.store import Store, reading
 
 _FACT = "status"
 _SHOWN_DEFERRED = 100
@@ -79,7 +79,7 @@ class Report:
         self._update(
             {
                 "state": state.value,
-                "error": {"kind": error.kind, "message": error.message, "remedy": error.remedy, "since": since},
+                "error": _told(error, since),
             }
         )
         if not isinstance(error, TransientError):
@@ -96,6 +96,10 @@ class Report:
             self._store.record_facts({_FACT: self._record() | fields})
 
 
+def _told(error: LfssyncError, since: float) -> dict[str, Any]:
+    return {"kind": error.kind, "message": error.message, "remedy": error.remedy, "since": since}
+
+
 def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> MirrorStatus:
     """One mirror's line in `status`, from its record.
 
@@ -105,11 +109,15 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
         tags: Unused when the store knows the released tags.
     """
     record: dict[str, Any] = {}
-    if (state_dir / "state.db").is_file():
-        with Store(state_dir / "state.db") as store:
-            found = store.fact(_FACT)
-            record = found if isinstance(found, dict) else {}
-            tags = tuple(r.ref.removeprefix("refs/tags/") for r in store.receipts() if r.ref.startswith("refs/tags/"))
+    try:
+        with reading(state_dir / "state.db") as store:
+            if store is not None:
+                found = store.fact(_FACT)
+                record = found if isinstance(found, dict) else {}
+                refs = [receipt.ref for receipt in store.receipts()]
+                tags = tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))
+    except TransientError as error:
+        record = {"state": State.FAILED.value, "error": _told(error, time.time())}
     state = State(record.get("state", State.IDLE))
     if state.is_working and not is_held(state_dir):
         state = State.SETTLING  # its pass was killed; the next one takes up what is left

@@ -109,6 +109,11 @@ class Repository:
         """The tree of a revision; the empty tree for None."""
         return self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text if revision else _EMPTY_TREE
 
+    def note(self, commit: str) -> str:
+        """The message of a commit, or nothing when it is not there."""
+        output = self.git.run("log", "-1", "--format=%B", commit, accept=(0, 128))
+        return output.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
+
     def contents(self, names: Sequence[bytes]) -> list[bytes | None]:
         """The blobs behind object names such as `<commit>:<path>`; None where there is no blob of that name."""
         return [content if kind == b"blob" else None for kind, _, content in self._ask("--batch", names)]
@@ -195,7 +200,7 @@ class Repository:
             f"{int(time.time())} {zone}",
         )
 
-    def commit(self, refs: Refs, edits: list[Edit], mirrored: list[Edit], who: Ident, message: str) -> Refs:
+    def commit(self, refs: Refs, edits: list[Edit], mirrored: list[Edit], who: Ident, texts: tuple[str, str]) -> Refs:
         """Commit changes onto the branch and bring `mirrored` up to date, both or none.
 
         Args:
@@ -204,7 +209,7 @@ class Repository:
                 a file: where the branch has a folder by now, that is somebody else's and stays.
             mirrored: What changes in the picture of the directory.
             who: Author and committer.
-            message: The commit message.
+            texts: The commit's message, and what to note about the picture.
 
         Returns:
             Where the refs stand afterwards; `head` is unchanged when the edits changed nothing.
@@ -212,8 +217,8 @@ class Repository:
         base = self.tree_oid(refs.mirrored)
         with FastImport(self.git) as stream:
             on_branch = self._without_folders(edits, refs.head)
-            stream.commit(_NEXT, (refs.head,) if refs.head else (), who, message, on_branch)
-            stream.commit(_NEXT_MIRRORED, (), who, "mirrored\n", mirrored, base=base)
+            stream.commit(_NEXT, (refs.head,) if refs.head else (), who, texts[0], on_branch)
+            stream.commit(_NEXT_MIRRORED, (), who, texts[1], mirrored, base=base)
             stream.finish()
         fresh, fresh_tree, old_tree, fresh_mirrored = self._rev_parse(
             _NEXT, f"{_NEXT}^{{tree}}", f"{refs.head}^{{tree}}" if refs.head else _EMPTY_TREE, _NEXT_MIRRORED

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lfssync.errors import BlockedError
+from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.model import Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
 from lfssync.stage import open_beneath, release
-from lfssync.store import Store
+from lfssync.store import PROVEN_FACT, Store
 from lfssync.transfer import Source, Transfer
-from lfssync.transfer.copying import holds
+from lfssync.transfer.copying import holds, workroom
 
 OPEN_FILES = 64
 """So many LFS files are held open at a time; then they are sent before more are read."""
 
 OPEN_BYTES = 4 << 30
 """Uploads begin at the latest when so much has been hashed."""
+
+LOOK_AGAIN_OBJECTS = 1000
+LOOK_AGAIN_S = 600.0
+"""A pass that shall verify has everything confirmed again; of more objects than that, those confirmed so long ago."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,8 @@ class Securing:
         store: Evidence of earlier passes.
         monitor: Receives progress.
         copies: Folders in which independent copies of objects may be, laid out as git-lfs does.
+        elsewhere: The ways to remotes that the mirror had before, asked for when an object is nowhere else.
+        proven: Whether the remote has confirmed the objects of all files that were recorded before this pass.
         objects: Everything this pass found or brought to the remote so far.
         sent_bytes: What it sent.
     """
@@ -42,6 +48,8 @@ class Securing:
     store: Store
     monitor: Monitor
     copies: tuple[Path, ...]
+    elsewhere: Callable[[], Iterable[Transfer]] = tuple
+    proven: bool = False
     objects: set[LfsObject] = field(default_factory=set)
     sent_bytes: int = 0
 
@@ -57,6 +65,7 @@ class Securing:
         Returns:
             What may be committed (its descriptors closed), and what must wait.
         """
+        self.proven = self.store.fact(PROVEN_FACT) == self.transfer.endpoint
         done: list[Staged] = []
         deferred: list[Deferred] = []
         batch: list[Staged] = []
@@ -112,22 +121,32 @@ class Securing:
             BlockedError: One is neither there nor here.
         """
         wanted = list(dict.fromkeys(lfs for lfs in objects if lfs not in self.objects))
-        for lfs in self.transfer.missing(wanted):
-            fd, path = self._find(lfs, root)
+        missing = self.transfer.missing(wanted) if wanted else []
+        for start in range(0, len(missing), OPEN_FILES):
+            sources: list[Source] = []
             try:
-                uploaded = self.transfer.upload([Source(lfs, fd, path)], self.monitor)
+                for lfs in missing[start : start + OPEN_FILES]:
+                    sources.append(Source(lfs, *self._find(lfs, root)))
+                uploaded = self.transfer.upload(sources, self.monitor)
             finally:
-                os.close(fd)
-            if uploaded.changed:
-                raise BlockedError(
-                    f"the LFS object {lfs.oid} ({show(path)}) is damaged here and missing on the remote",
-                    "restore that file",
-                )
+                for source in sources:
+                    os.close(source.fd)
             self.sent_bytes += uploaded.sent_bytes
+            for source in sources:
+                if source.lfs in uploaded.changed:
+                    where = f"{source.lfs.oid} ({show(source.path)})"
+                    raise BlockedError(
+                        f"the LFS object {where} is damaged here and missing on the remote", "restore that file"
+                    )
         self.objects |= set(wanted)
 
+    def ensure_recorded(self, root: Path) -> None:
+        """Make sure that the remote has the objects of all recorded files, unless it has confirmed each one before."""
+        if not self.proven:
+            self.ensure(self.store.unconfirmed(self.transfer.endpoint, 0.0), root)
+
     def _find(self, lfs: LfsObject, root: Path) -> tuple[int, bytes]:
-        """Open a place that holds an object: an unchanged file of the directory, else an independent copy."""
+        """Open a place that holds an object: an unchanged file of the directory, a copy, else another remote's."""
         for path, signature in self.store.places(lfs.oid):
             root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -143,23 +162,58 @@ class Securing:
             file = folder / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
             if holds(file, lfs):
                 return os.open(file, os.O_RDONLY | os.O_CLOEXEC), os.fsencode(file.name)
+        for transfer in self.elsewhere():
+            if (fetched := self._fetched(transfer, lfs)) is not None:
+                return fetched, lfs.oid.encode()
         raise BlockedError(
             f"the LFS object {lfs.oid} is named by a commit, but is neither here nor on the remote",
             "put the file back that it belongs to, or mirror to the remote that has it",
         )
 
-    def confirm(self, at: float) -> None:
+    def _fetched(self, transfer: Transfer, lfs: LfsObject) -> int | None:
+        """An object from another remote, as a file without a name; None when that remote does not give it."""
+        folder = self.copies[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        with workroom(folder) as room:
+            try:
+                transfer.download(lfs, room / lfs.oid, self.monitor)
+            except LfssyncError:
+                return None  # gone, or not ours to read any more: the caller says what is missing
+            return os.open(room / lfs.oid, os.O_RDONLY | os.O_CLOEXEC)
+
+    def forget(self) -> None:
+        """Believe nothing any more that the remote has confirmed: it lost something."""
+        self.proven = False
+        with self.store.transaction():
+            self.store.forget_confirmed()
+
+    def confirm(self, root: Path, at: float, again: bool) -> None:
         """Have the remote confirm every object of this pass, and record that it did.
 
+        What it lost is sent again.
+
         Args:
+            root: The mirrored directory.
             at: Now, in seconds since the epoch.
+            again: Have it also confirm what is in the directory and was confirmed before.
         """
-        objects = sorted(self.objects, key=lambda lfs: lfs.oid)
+        endpoint = self.transfer.endpoint
+        if again:
+            recorded = self.store.unconfirmed(endpoint, at)
+            if len(recorded) > LOOK_AGAIN_OBJECTS:
+                recorded = self.store.unconfirmed(endpoint, at - LOOK_AGAIN_S)
+            self.objects |= set(recorded)
         try:
-            self.transfer.confirm(objects)
-        except Exception:
-            with self.store.transaction():
-                self.store.forget_confirmed()
-            raise
+            self.transfer.confirm(self._sorted())
+        except TransientError:
+            self.forget()
+            before, self.objects = self.objects, set()
+            self.ensure(before, root)
+            self.ensure_recorded(root)
+            self.transfer.confirm(self._sorted())
         with self.store.transaction():
-            self.store.confirm(self.transfer.endpoint, (lfs.oid for lfs in objects), at)
+            self.store.confirm(endpoint, (lfs.oid for lfs in self.objects), at)
+            self.store.record_facts({PROVEN_FACT: endpoint})
+
+    def _sorted(self) -> list[LfsObject]:
+        return sorted(self.objects, key=lambda lfs: lfs.oid)

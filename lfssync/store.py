@@ -20,6 +20,9 @@ from lfssync.errors import LfssyncError, TransientError
 from lfssync.model import Known, LfsObject, Receipt, Signature
 
 SCHEMA = 1
+PROVEN_FACT = "proven"
+"""Name of the fact which endpoint has acknowledged the LFS objects of all recorded files, if one has."""
+
 HISTORY_ROWS = 2000
 """How much of the past `log` keeps; older commits are in git anyway."""
 
@@ -69,9 +72,14 @@ class Store:
         except sqlite3.DatabaseError as error:
             if _is_passing(error):
                 raise _translated(self._file, error) from error
-            self._set_aside()
+            discard(self._file)
             self._connection = self._open()
         return self
+
+    def look(self) -> sqlite3.Connection:
+        """Open what is there without changing anything; the caller closes what this returns."""
+        self._connection = sqlite3.connect(self._file, timeout=10, isolation_level=None)
+        return self._connection
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -97,12 +105,6 @@ class Store:
             connection.close()
             raise
         return connection
-
-    def _set_aside(self) -> None:
-        """Throw a broken database away; everything in it can be observed again."""
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self._file}{suffix}")
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -214,6 +216,21 @@ class Store:
     def forget_confirmed(self) -> None:
         """Forget all acknowledgements: a remote lost something. Call within `transaction`."""
         self._db.execute("DELETE FROM objects")
+        self.record_facts({PROVEN_FACT: None})
+
+    def unconfirmed(self, endpoint: str, since: float) -> list[LfsObject]:
+        """The LFS objects of recorded files that the endpoint has not acknowledged since a time.
+
+        Args:
+            endpoint: Where the objects should be.
+            since: Seconds since the epoch; 0 asks for those that it never acknowledged.
+        """
+        rows = self._db.execute(
+            "SELECT DISTINCT lfs_oid, lfs_size FROM files LEFT JOIN objects ON endpoint = ? AND oid = lfs_oid"
+            " WHERE lfs_oid IS NOT NULL AND (confirmed_at IS NULL OR confirmed_at < ?)",
+            (endpoint, since),
+        )
+        return [LfsObject(*row) for row in rows]
 
     def places(self, oid: str) -> list[tuple[bytes, Signature]]:
         """Recorded files whose content is this LFS object, with the signature under which it was read."""
@@ -256,6 +273,37 @@ class Store:
         self._db.executemany(
             "INSERT OR REPLACE INTO facts VALUES (?, ?)", ((name, json.dumps(value)) for name, value in facts.items())
         )
+
+
+def discard(file: Path) -> None:
+    """Throw a broken database away; everything in it can be observed again. Only under the mirror's lock."""
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{file}{suffix}")
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether an error says that the database itself is broken, as opposed to the disk being full or the like."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return isinstance(error, sqlite3.DatabaseError) and name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[Store | None]:
+    """A store for those who only look, beside a pass that may be under way; None where there is none.
+
+    Raises:
+        TransientError: It cannot be read now; a broken one is made anew by the next pass.
+    """
+    if not file.is_file():
+        yield None
+        return
+    store = Store(file)
+    try:
+        with contextlib.closing(store.look()):
+            yield store
+    except sqlite3.Error as error:
+        raise _translated(file, error) from error
 
 
 @contextlib.contextmanager

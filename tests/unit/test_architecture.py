@@ -44,6 +44,7 @@ HOUSE = (
     "lfssync.workingcopy",
     "lfssync.repository",
     "lfssync.reconcile",
+    "lfssync.healing",
     # the steps of the line
     "lfssync.inotify",
     "lfssync.watch",
