@@ -1,6 +1,6 @@
 # What a fresh machine needs, and the checks that every change passes.
 #
-# Everything that is installed goes into .venv, except git, git-lfs and strace, which come from the system's packages.
+# Everything that is installed goes into .venv, except programs such as git and git-lfs: they are the system's packages.
 # A mark in .venv says what it was made for, so nothing is installed twice, and with all in place no network is needed.
 
 VENV := .venv
@@ -64,7 +64,7 @@ system-for-demo:
 	@$(call system,git git-lfs)
 
 system-for-test:
-	@$(call system,git git-lfs strace)
+	@$(call system,git git-lfs strace fish zsh setsid:util-linux systemd-analyze:systemd)
 
 # $(1): what pip installs. An environment that works is brought up to date, any other is made anew.
 define install
@@ -81,11 +81,11 @@ echo 'installing $(1) into $(VENV)'
 $(PIP_INSTALL) --editable '$(1)'
 endef
 
-# $(1): programs that must be there; each is in the Debian package of the same name.
+# $(1): programs that must be there; each is in the Debian package of the same name, or of the name after the colon.
 define system
 missing=
 for program in $(1); do
-	command -v "$$program" >/dev/null || missing="$$missing $$program"
+	command -v "$${program%:*}" >/dev/null || missing="$$missing $${program#*:}"
 done
 if [ -z '$(if $(ALIVE),yes,$(HOST_PYTHON))' ]; then
 	missing="$$missing python3 python3-venv"

@@ -91,7 +91,7 @@ HOUSE = (
 )
 
 LINE_LIMIT = 400
-HEAVY = frozenset({"git", "keyring", "pathspec", "requests", "rich", "tomlkit", "watchdog"})
+HEAVY = frozenset({"git", "keyring", "requests", "rich", "tomlkit", "watchdog"})
 """Libraries whose import takes longer than the whole of `lfssync status` may."""
 
 VERSION = "lfssync.__version__"
