@@ -9,7 +9,9 @@ emptied remote) the commits are read and each object is looked for.
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,7 +24,9 @@ from lfssync.model import LfsObject
 from lfssync.repository import Refs, Repository
 
 LOOK_TIMEOUT_S = 120.0
-MERGE_TRIES = 5
+MERGE_TRIES = 8
+MERGE_PAUSE_S = 0.05
+"""After a lost race at most so long, doubled each time, so that several machines do not run into each other again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Delivery:
         Raises:
             BlockedError: The remote refuses, in its own words.
         """
-        for _ in range(MERGE_TRIES):
+        for lost in range(MERGE_TRIES):
             assert refs.head is not None
             if refs.tip is not None and not self.repository.is_ancestor(refs.tip, refs.head):
                 refs = merge(self.repository, refs, who)
@@ -106,6 +110,7 @@ class Delivery:
             if seen.tip == refs.tip:
                 raise refused
             refs = seen
+            time.sleep(random.uniform(0, MERGE_PAUSE_S * 2**lost))  # noqa: S311  (jitter, not a secret)
         raise TransientError(
             f"{self.url}: its branch {self.repository.branch} moves faster than we can merge", "it is tried again"
         )
@@ -171,7 +176,8 @@ def _refusal(output: Output, url: str) -> LfssyncError:
         line.removeprefix("remote:").strip() for line in output.stderr.splitlines() if line.startswith("remote:")
     )
     reason = reasons[0] + (f" ({told[:500]})" if told else "")
-    if re.search(r"protected|permission|denied|not allowed", told, re.IGNORECASE) and "declined" not in reason:
+    refusals = r"permission to .* denied|access denied|not allowed to push|not authori[sz]ed"
+    if re.search(refusals, told, re.IGNORECASE) and "declined" not in reason:
         return AuthError(f"{url} refuses the push: {reason}", "use an account that may write there, or another branch")
     if re.search(
         r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error", reason
