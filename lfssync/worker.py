@@ -33,6 +33,9 @@ AUTH_BACKOFF_LAST_S = 1800.0
 """The longest pause after a refused login: hosts lock accounts that try too often."""
 
 _BACKOFF_FIRST_S = 1.0
+VERIFY_EVERY_S = 3600.0
+"""The remote is asked so often for what it holds, even when nothing changes here."""
+
 _BUSY_RETRY_S = 1.0
 _POLL_S = 5.0
 _POLL_SHARE = 0.05
@@ -92,6 +95,8 @@ class Worker:
         self._watch_at = float("inf")
         self._watch_pause_s = _WATCH_RETRY_FIRST_S
         self._held_until = float("-inf")
+        self._verify_at = float("-inf")  # first of all: the remote may be another one than before
+        self._verifies = True
         self._failures = 0
         self._moving_looks = 0
         self._look_took_s = 0.0
@@ -154,6 +159,7 @@ class Worker:
         if now >= self._rescan_at:
             self._rescan_at = now + self._rescan_s(polling)
             self._debounce.add(EVERYTHING, now - self.mirror.quiet_s)
+            self._verifies = self._verifies or now >= self._verify_at
         self._inbox.is_expected = self.is_waiting
 
     def take(self, now: float) -> Due | None:
@@ -171,7 +177,8 @@ class Worker:
         began = time.monotonic()
         try:
             # Whoever has the lock may have it for hours, and other mirrors need the place of this pass.
-            result = run_pass(self.mirror, self._state_dir, Order(paths=due.paths, wait_lock_s=0.0), self.session)
+            order = Order(paths=due.paths, verify=self._verifies, wait_lock_s=0.0)
+            result = run_pass(self.mirror, self._state_dir, order, self.session)
         except LfssyncError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  a bug must not end the mirror: it is shown, logged and tried again
@@ -206,6 +213,8 @@ class Worker:
 
     def _succeeded(self, result: PassResult, took_s: float, now: float) -> None:
         self.eased()
+        if self._verifies or result.committed:
+            self._verifies, self._verify_at = False, now + VERIFY_EVERY_S
         if result.committed:
             self._debounce.pushed(now)
             done = f"{result.added} added, {result.changed} changed, {result.removed} removed"
