@@ -59,6 +59,7 @@ class Server:
         self._path = path
         self._handler = handler
         self._listener: socket.socket | None = None
+        self._acceptor = threading.Thread()
         self._identity: tuple[int, int] | None = None
         self._places = threading.BoundedSemaphore(CONNECTIONS)
         self._lock = threading.Lock()
@@ -79,7 +80,8 @@ class Server:
                 f"{self._path}: {(error.strerror or str(error)).lower()}",
                 "take away what is in the way there, or set XDG_RUNTIME_DIR to a folder of your own",
             ) from error
-        threading.Thread(target=self._accept, args=(self._listener,), name="control", daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), name="control", daemon=True)
+        self._acceptor.start()
 
     def look_after(self) -> None:
         """Listen anew when somebody took the socket's file away, such as whoever cleans temporary folders.
@@ -95,7 +97,9 @@ class Server:
     def stop(self, timeout_s: float) -> None:
         """Stop listening, and wait for requests under way: at most `timeout_s` seconds for all together."""
         deadline = time.monotonic() + timeout_s
-        self._close()
+        if self._listener is not None:
+            self._close()
+            self._acceptor.join(timeout_s)
         with self._lock:
             under_way = list(self._under_way)
             for connection in self._under_way.values():
@@ -134,13 +138,11 @@ class Server:
             _refuse(connection, "the daemon has too many requests to answer")
             return
         thread = threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True)
-        with self._lock:
-            self._under_way[thread] = connection
         try:
-            thread.start()
+            with self._lock:  # which the thread needs to take itself out again
+                thread.start()
+                self._under_way[thread] = connection
         except RuntimeError:
-            with self._lock:
-                del self._under_way[thread]
             self._places.release()
             _refuse(connection, "the daemon cannot start another thread")
 
@@ -221,19 +223,13 @@ def ask(path: Path, request: Mapping[str, object], monitor: Monitor, timeout_s: 
         TransientError: It ended, or did not answer in time.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(CONNECT_TIMEOUT_S)
-        connection.connect(str(path))
-        is_ours = _peer(connection).uid == os.geteuid()
-    except OSError:
-        is_ours = False
-    if not is_ours:
-        connection.close()
+    connection = _connect(path)
+    if connection is None:
         return None
     with connection:
         try:
-            connection.sendall(line({"protocol": PROTOCOL, **request}))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused; the answer says why
+                connection.sendall(line({"protocol": PROTOCOL, **request}))
             for answer in _lines(connection, ANSWER_BYTES, deadline):
                 if "progress" in answer:
                     monitor(event_of(answer["progress"]))
@@ -249,6 +245,26 @@ def ask(path: Path, request: Mapping[str, object], monitor: Monitor, timeout_s: 
                 f"the daemon did not answer properly: {error}", "look at its log, or restart it"
             ) from error
     raise TransientError("the daemon ended before it answered", "look at its log, start it again")
+
+
+def _connect(path: Path) -> socket.socket | None:
+    """A connection to a daemon of this user, or None."""
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(CONNECT_TIMEOUT_S)
+    while True:
+        try:
+            connection.connect(str(path))
+            if _peer(connection).uid == os.geteuid():
+                return connection
+        except BlockingIOError:  # so many come at once that the kernel does not let more of them queue
+            if time.monotonic() < deadline:
+                time.sleep(_PAUSE_S)
+                continue
+        except OSError:
+            pass  # nobody listens there
+        connection.close()
+        return None
 
 
 class _Peer(NamedTuple):
