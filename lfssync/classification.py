@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from lfssync.attributes import BINARY_LIMIT_BYTES, Block, Verdict, join, line_for_path, split
 from lfssync.fastimport import blob_oid
-from lfssync.model import Change, Changes, Deferred, Known, Signature, Staged, show
-from lfssync.repository import Repository
+from lfssync.model import Change, Changes, Deferred, Known, LfsObject, Signature, Staged, show
+from lfssync.repository import Repository, can_be
 from lfssync.settle import Writer, probe
 from lfssync.stage import open_beneath
 from lfssync.store import Store
@@ -95,8 +95,7 @@ class Classification:
 
     def _texts(self, paths: Iterable[bytes]) -> dict[bytes, bytes]:
         """The attribute files that have a say about paths of the directory, by path from the repository's root."""
-        names = [directory + b"/" + NAME for directory in folders_above(paths)]
-        self.load(self.prefix + name for name in names)
+        self.load(self.prefix + name for name in names_above(*paths))
         texts = dict(self._on_branch)
         for name in self.gone:
             texts.pop(self.prefix + name, None)
@@ -244,8 +243,8 @@ def classification(
             rules.expected[change.path] = oid
             if text is not None and (change.known is None or change.known.blob_oid != oid):
                 rules.read[change.path] = text
-    above = folders_above(change.path for change in changes.changed)
-    rules.load([*rules.names_over(), rules.prefix + NAME, *(rules.prefix + folder + b"/" + NAME for folder in above)])
+    above = names_above(*(change.path for change in changes.changed))
+    rules.load([*rules.names_over(), rules.prefix + NAME, *(rules.prefix + name for name in above)])
     committed_text, block = split(rules.committed)
     recorded = store.known(NAME)
     had_own = recorded is not None and recorded.git_mode != "120000"
@@ -268,9 +267,29 @@ def classification(
 
 def attribute_files(repository: Repository, revision: str, names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Those attribute files of a revision that are there, by path from the root."""
-    wanted = list(names)
+    wanted = [name for name in names if can_be(name)]
     blobs = repository.contents([revision.encode() + b":" + name for name in wanted])
     return {name: blob for name, blob in zip(wanted, blobs, strict=True) if blob is not None}
+
+
+def lfs_files(repository: Repository, commit: str) -> dict[bytes, LfsObject]:
+    """The files of a commit that are LFS objects: pointers where its own attribute files say so."""
+    oids = {path: oid for path, mode, oid in repository.entries(commit) if mode != "120000"}
+    pointers = repository.pointers(oids.values())
+    found = {path: pointers[oid] for path, oid in oids.items() if oid in pointers}
+    names = [NAME, *names_above(*found)]
+    verdicts = repository.verdicts(attribute_files(repository, commit, names), found)
+    return {path: lfs for path, lfs in found.items() if verdicts[path] is Verdict.LFS}
+
+
+def is_text_like_a_pointer(repository: Repository, head: str, lfs: LfsObject) -> bool:
+    """Whether a history holds this pointer only where it is no LFS file, by the attribute files of that very commit."""
+    pointer = lfs.pointer()
+    return all(
+        repository.verdicts(attribute_files(repository, commit, [NAME, *names_above(path)]), [path])[path]
+        is not Verdict.LFS
+        for commit, path in repository.appearances(head, blob_oid(len(pointer), [pointer]))
+    )
 
 
 def no_longer_lfs(before: Mapping[bytes, Verdict], after: Mapping[bytes, Verdict]) -> frozenset[bytes]:
@@ -282,15 +301,15 @@ def no_longer_lfs(before: Mapping[bytes, Verdict], after: Mapping[bytes, Verdict
     )
 
 
-def folders_above(paths: Iterable[bytes]) -> set[bytes]:
-    """All directories above the paths, without the top."""
+def names_above(*paths: bytes) -> list[bytes]:
+    """The attribute files that there may be in all directories above the paths, without the top."""
     found: set[bytes] = set()
     for path in paths:
         directory = path.rpartition(b"/")[0]
         while directory and directory not in found:
             found.add(directory)
             directory = directory.rpartition(b"/")[0]
-    return found
+    return [directory + b"/" + NAME for directory in found]
 
 
 def _counts(path: bytes) -> bool:

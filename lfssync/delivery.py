@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
@@ -128,8 +127,18 @@ class Delivery:
         return _refusal(output, self.url)
 
     def fetch_tag(self, version: str) -> None:
-        """Have a tag of the remote under its own name here as well."""
-        self._fetch(f"refs/tags/{version}:refs/tags/{version}")
+        """Have a tag of the remote under its own name here as well, in place of what had that name here."""
+        self._fetch(f"+refs/tags/{version}:refs/tags/{version}")
+
+    def fetch_named(self, name: str) -> str | None:
+        """The commit that a tag or a branch of the remote points at, fetched; None when there is none of that name."""
+        refs = (f"refs/tags/{name}", f"refs/heads/{name}")
+        found = self.look(*refs, f"refs/tags/{name}^{{}}")
+        for ref in refs:
+            if ref in found:
+                self._fetch(ref)
+                return found.get(f"{ref}^{{}}") or found[ref]
+        return None
 
     def _fetch(self, spec: str) -> None:
         self.repository.git.run(
@@ -143,22 +152,23 @@ class Delivery:
             remote=self.url,
         )
 
-    def verify(self, head: str, tags: Iterable[str] = (), moves_head: bool = False) -> dict[str, str]:
-        """Prove that the remote branch holds our commit (or one built on it) and the tags; returns what it said.
+    def verify(self, head: str, moves_head: bool) -> None:
+        """Prove that the remote branch holds our commit, or one built on it.
+
+        Args:
+            head: Our commit.
+            moves_head: See `refresh`.
 
         Raises:
             TransientError: It does not; the pass has to be run again.
         """
         repository = self.repository
-        found = self.look(repository.head_ref, *(f"refs/tags/{tag}*" for tag in tags))
-        tip = found.get(repository.head_ref)
-        if tip != head:
+        if self.look(repository.head_ref).get(repository.head_ref) != head:
             refs = self.refresh(repository.refs(), moves_head)
             if refs.tip is None or not repository.is_ancestor(head, refs.tip):
                 raise TransientError(
                     f"{self.url}: its branch {repository.branch} does not hold {head[:7]}", "it is pushed again"
                 )
-        return found
 
 
 _RECEIVE_PACK = "git-receive-pack"
@@ -179,6 +189,8 @@ def _refusal(output: Output, url: str) -> LfssyncError:
     refusals = r"permission to .* denied|access denied|not allowed to push|not authori[sz]ed"
     if re.search(refusals, told, re.IGNORECASE) and "declined" not in reason:
         return AuthError(f"{url} refuses the push: {reason}", "use an account that may write there, or another branch")
+    if "cannot create" in told:
+        return BlockedError(f"{url} refuses the push: {reason}", "choose another name, or remove the one in the way")
     if re.search(
         r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error", reason
     ):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lfssync.attributes import Block, join, split
-from lfssync.classification import NAME, attribute_files, folders_above, no_longer_lfs
+from lfssync.classification import NAME, attribute_files, names_above, no_longer_lfs
 from lfssync.fastimport import Edit, Ident
 from lfssync.repository import Refs, Repository
 
@@ -67,8 +67,7 @@ def _lost(
     for revision, edits in (head, tip):
         pointers = repository.pointers(edit.blob_oid for edit in edits if edit.blob_oid is not None)
         paths = [edit.path for edit in edits if edit.blob_oid in pointers and edit.git_mode != "120000"]
-        names = [NAME, *(folder + b"/" + NAME for folder in folders_above(paths))]
-        files = attribute_files(repository, revision, names)
+        files = attribute_files(repository, revision, [NAME, *names_above(*paths)])
         before = repository.verdicts(files, paths)
         after = repository.verdicts(files | texts, paths)
         found |= no_longer_lfs(before, after)

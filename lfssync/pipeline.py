@@ -13,10 +13,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lfssync.classification import NAME as ATTRIBUTES
-from lfssync.classification import RULES_FACT, Classification, classification
+from lfssync.classification import RULES_FACT, Classification, classification, is_text_like_a_pointer
 from lfssync.commitmessage import message
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Edit, FastImport, blob_oid
@@ -275,6 +276,7 @@ class _Pass:
         self.report.working(State.PUSHING)
         repository, securing, root = self.repository, self.bench.securing, self.mirror.path
         securing.elsewhere = self._earlier_remotes
+        securing.is_text = partial(is_text_like_a_pointer, repository, refs.head)
         securing.ensure_recorded(root)
         if refs.head != refs.tip and not (refs.tip and repository.is_ancestor(refs.head, refs.tip)):
             if refs.head == before.head or before.head != before.tip:  # more than the one commit made just now

@@ -7,18 +7,22 @@ remote has it, so a release that broke off leaves nothing behind that a later on
 
 from __future__ import annotations
 
+import contextlib
 import time
+from functools import partial
 from pathlib import Path
 
 from lfssync.answers import Release
-from lfssync.errors import BlockedError, LfssyncError, UserError
+from lfssync.classification import is_text_like_a_pointer, lfs_files
+from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
 from lfssync.lock import held
 from lfssync.model import Mirror, Receipt
 from lfssync.refnames import check_tag
 from lfssync.report import Report
-from lfssync.repository import Repository
+from lfssync.repository import Refs, Repository
 from lfssync.store import Store
 from lfssync.workbench import Session, Workbench, open_bench
+from lfssync.workingcopy import WorkingCopy
 
 _LOCK_WAIT_S = 3600.0
 
@@ -47,7 +51,7 @@ def release(
     with held(state_dir, _LOCK_WAIT_S, session.stop), Store(state_dir / "state.db") as store:
         report = Report(store, mirror)
         try:
-            done = _release(open_bench(mirror, state_dir, store, session), mirror, version, text, revision)
+            done = _release(open_bench(mirror, state_dir, store, session), store, mirror, version, text, revision)
         except LfssyncError as error:
             if not isinstance(error, UserError):
                 report.failure(error)
@@ -58,32 +62,74 @@ def release(
         return done
 
 
-def _release(bench: Workbench, mirror: Mirror, version: str, text: str | None, revision: str | None) -> Release:
+def _release(
+    bench: Workbench, store: Store, mirror: Mirror, version: str, text: str | None, revision: str | None
+) -> Release:
     repository = bench.repository
     refs = bench.refs()
     if refs.head is None:
         raise UserError(f"{mirror.name} has no commit to tag yet", "put files into its directory first")
-    commit = resolve(repository, revision) if revision else refs.tip or refs.head
+    synced = store.receipt(repository.head_ref)
+    commit = _commit(bench, revision) if revision else synced.commit if synced else refs.tip or refs.head
     name = f"refs/tags/{version}"
+    if bench.copy:
+        _require(f"in {mirror.path}", version, commit, _here(bench.copy, name))
     there = _target(bench, name)
+    bench.securing.is_text = partial(is_text_like_a_pointer, repository, commit)
+    if there is None and not repository.is_ancestor(commit, refs.tip or ""):
+        bench.securing.ensure(bench.delivery.outgoing(commit, refs.tip), mirror.path)
+    _require("", version, commit, there)
+    objects = set(lfs_files(repository, commit).values())
+    bench.securing.objects |= objects
+    now = time.time()
+    bench.securing.confirm(mirror.path, now, again=False)
     if there is None:
-        if not repository.is_ancestor(commit, refs.tip or ""):
-            bench.securing.ensure(bench.delivery.outgoing(commit, refs.tip), mirror.path)
-        who = bench.who()
-        body = f"object {commit}\ntype commit\ntag {version}\ntagger ".encode() + who.line() + b"\n\n"
-        body += (text or version).encode("utf-8", "surrogateescape") + b"\n"
-        tag_oid = repository.git.run("mktag", given=body).text
+        _require("", version, commit, _push(bench, refs, commit, version, text or version))
+    bench.delivery.fetch_tag(version)
+    if bench.copy and _here(bench.copy, name) is None:
+        bench.copy.git.run("update-ref", name, repository.git.run("rev-parse", name).text, "0" * 40)
+    size_bytes = sum(lfs.size_bytes for lfs in objects)
+    return Release(version, commit, Receipt(name, commit, len(objects), size_bytes, now))
+
+
+def _push(bench: Workbench, refs: Refs, commit: str, version: str, text: str) -> str:
+    """Push a new tag; gives what the remote says that it points at afterwards."""
+    who = bench.who()
+    body = f"object {commit}\ntype commit\ntag {version}\ntagger ".encode() + who.line() + b"\n\n"
+    body += text.encode("utf-8", "surrogateescape") + b"\n"
+    tag_oid = bench.repository.git.run("mktag", given=body).text
+    try:
         bench.delivery.push(refs, who, {version: tag_oid}, moves_head=bench.copy is None)
-        there = _target(bench, name)
-    if there != commit:
+    except (BlockedError, TransientError):
+        if _target(bench, f"refs/tags/{version}") is None:
+            raise  # else somebody was faster
+    there = _target(bench, f"refs/tags/{version}")
+    if there is None:
+        raise TransientError(f"{bench.delivery.url} took the tag {version} but does not show it", "it is tried again")
+    return there
+
+
+def _require(where: str, version: str, commit: str, there: str | None) -> None:
+    """Make sure that a tag, if it exists, points at a commit."""
+    if there not in (None, commit):
         raise BlockedError(
-            f"the tag {version} exists already and points at {there[:7] if there else 'nothing'}, not at {commit[:7]}",
+            f"the tag {version} exists already{where and ' '}{where} and points at {there[:7]}, not at {commit[:7]}",
             "choose another version; tags are never moved",
         )
-    bench.delivery.fetch_tag(version)
-    if bench.copy:
-        bench.copy.git.run("update-ref", name, repository.git.run("rev-parse", name).text)
-    return Release(version, commit, Receipt(name, commit, 0, 0, time.time()))
+
+
+def _here(copy: WorkingCopy, name: str) -> str | None:
+    """The commit that a tag points at in the user's working copy, or None."""
+    return copy.git.run("rev-parse", "--quiet", "--verify", f"{name}^{{commit}}", accept=(0, 1)).text or None
+
+
+def _commit(bench: Workbench, revision: str) -> str:
+    """The commit that a revision names: by the remote's tags and branches, else by what is known here."""
+    with contextlib.suppress(UserError):  # no name of a tag or a branch, but a commit perhaps
+        check_tag(revision)
+        if found := bench.delivery.fetch_named(revision):
+            return found
+    return resolve(bench.repository, revision)
 
 
 def _target(bench: Workbench, name: str) -> str | None:

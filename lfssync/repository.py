@@ -159,6 +159,29 @@ class Repository:
                 yield kind, size, stdout[at : at + size]
                 at += size + 1
 
+    def appearances(self, head: str, blob_oid: str) -> Iterator[tuple[str, bytes]]:
+        """The commits of a history, each with a path, that brought in a blob. Cost is the size of the history."""
+        raw = (
+            "log",
+            "-m",
+            "--raw",
+            "-z",
+            "--no-renames",
+            "--no-abbrev",
+            f"--find-object={blob_oid}",
+            "--format=%x00%H",
+        )
+        commit = ""
+        fields = iter(self.git.run(*raw, head).stdout.split(b"\0"))
+        for field in fields:
+            words = field.strip(b"\n")
+            if words.startswith(b":"):
+                path = next(fields)
+                if words.split()[3].decode() == blob_oid:
+                    yield commit, path
+            elif words:
+                commit = words.decode()
+
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new` or in its history; a commit that is not here is in nobody's history."""
         return old == new or self.git.run("merge-base", "--is-ancestor", old, new, accept=(0, 1, 128)).status == 0
@@ -168,13 +191,16 @@ class Repository:
 
         Args:
             attributes: Contents of the `.gitattributes` files that count, by their path from the repository's root.
-            paths: Paths from the root.
+            paths: Paths from the root. Those that no checkout could have, which a hostile branch may hold, are REFUSED.
         """
-        given = b"".join(path + b"\0" for path in paths)
+        found = dict.fromkeys(paths, Verdict.REFUSED)
+        given = b"".join(path + b"\0" for path in found if can_be(path))
         if not given:
-            return {}
+            return found
         with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
             for path, text in attributes.items():
+                if not can_be(path) or b"/.gitattributes/" in b"/" + path:
+                    continue
                 file = Path(folder) / path.decode("utf-8", "surrogateescape")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(text.partition(b"\0")[0])  # as in a checkout, where git reads no further
@@ -182,7 +208,7 @@ class Repository:
             asked = (*alone, "check-attr", "--stdin", "-z", "filter")
             stdout = self.git.run(*asked, given=given, extra={"GIT_ATTR_NOSYSTEM": "1"}).stdout
         fields = stdout.split(b"\0")[:-1]
-        return {path: classify(value) for path, value in zip(fields[::3], fields[2::3], strict=True)}
+        return found | {path: classify(value) for path, value in zip(fields[::3], fields[2::3], strict=True)}
 
     def ident(self, fallback: Git | None = None) -> Ident:
         """Author and committer: the name in the user's git configuration, else `lfssync`; now, in the local zone."""
@@ -287,3 +313,8 @@ class Repository:
         if len(oids) != len(names):
             raise TransientError("git does not know the commit it just made", "it is tried again")
         return oids
+
+
+def can_be(path: bytes) -> bool:
+    """Whether a path can be in a checkout at all: it leads nowhere else."""
+    return not any(part in (b"", b".", b"..") for part in path.split(b"/"))

@@ -14,12 +14,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfssync.attributes import Verdict, parse_pointer
-from lfssync.classification import NAME as ATTRIBUTES
+from lfssync.classification import lfs_files
 from lfssync.errors import BlockedError, LfssyncError, UserError
 from lfssync.gitcommand import NETWORK_TIMEOUT_S, Git
 from lfssync.ignore import is_git_name
-from lfssync.model import LfsObject, Mirror, Monitor, Plan, State, show
+from lfssync.model import Mirror, Monitor, Plan, State, show
 from lfssync.releases import resolve
 from lfssync.repository import Repository
 from lfssync.transfers import transfer_for
@@ -61,9 +60,9 @@ def restore(
         UserError: The destination is not empty, or the revision is unknown.
         LfssyncError: The remote does not hold what the revision names, or holds it damaged.
     """
-    _require_empty(destination)
     parent = destination.absolute().parent
     try:
+        _require_empty(destination)
         parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".lfssync-", dir=parent))
     except OSError as error:
@@ -88,7 +87,7 @@ def restore(
 
 
 def _require_empty(destination: Path) -> None:
-    if os.path.lexists(destination) and (not destination.is_dir() or any(os.scandir(destination))):
+    if os.path.lexists(destination) and (not destination.is_dir() or os.listdir(destination)):
         raise UserError(f"{destination} is not an empty folder", "choose a new or an empty one")
 
 
@@ -116,47 +115,42 @@ def _fetched(mirror: Mirror, state_dir: Path, git_dir: Path) -> Repository:
 
 def _write(repository: Repository, mirror: Mirror, commit: str, root: Path, monitor: Monitor) -> tuple[int, int]:
     """Write all files of a commit; returns how many, and their bytes."""
-    entries = list(_entries(repository, commit))
-    names = [entry.path for entry in entries if entry.path.rpartition(b"/")[2] == ATTRIBUTES]
-    texts = repository.contents([b"%b:%b" % (commit.encode(), name) for name in names])
-    verdicts = repository.verdicts(
-        {name: text or b"" for name, text in zip(names, texts, strict=True)}, [entry.path for entry in entries]
-    )
     prefix = os.fsencode(mirror.into) + b"/" if mirror.into else b""
-    wanted = [entry for entry in entries if entry.path.startswith(prefix)]
+    wanted = [entry for entry in _entries(repository, commit) if entry.path.startswith(prefix)]
     if not wanted:
         raise UserError(
             f"{commit[:7]} holds no files of {mirror.name}", "choose another revision: lfssync log shows them"
         )
+    _require_honest(wanted)
     root.mkdir()
-    objects: list[tuple[_Entry, LfsObject]] = []
-    links: list[tuple[_Entry, bytes]] = []
-    size_bytes = 0
-    for batch in _batches(wanted):
+    places = {entry: root / os.fsdecode(entry.path.removeprefix(prefix)) for entry in wanted}
+    for folder in {place.parent for place in places.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+    lfs_of = lfs_files(repository, commit)
+    plain = [entry for entry in wanted if entry.path not in lfs_of]
+    objects = [(entry, lfs_of[entry.path]) for entry in wanted if entry.path in lfs_of]
+    links = []
+    for batch in _batches(plain):
         blobs = repository.contents([entry.oid.encode() for entry in batch])
         for entry, blob in zip(batch, blobs, strict=True):
             if blob is None:
                 raise LfssyncError(
                     f"the remote does not hold {show(entry.path)}", "sync the mirror that still has the file"
                 )
-            lfs = parse_pointer(blob) if verdicts[entry.path] is Verdict.LFS and entry.mode != "120000" else None
-            if lfs is not None:
-                objects.append((entry, lfs))
-            elif entry.mode == "120000":
+            if entry.mode == "120000":
                 links.append((entry, blob))
             else:
-                _place(root, entry.path.removeprefix(prefix)).write_bytes(blob)
-                size_bytes += len(blob)
-                _set_mode(root, entry, prefix)
+                places[entry].write_bytes(blob)
+                _set_mode(places[entry], entry)
     monitor(Plan(State.STAGING, len(objects), sum(lfs.size_bytes for _, lfs in objects)))
     transfer = transfer_for(mirror, repository.git)
     for entry, lfs in objects:
-        transfer.download(lfs, _place(root, entry.path.removeprefix(prefix)), monitor)
-        size_bytes += lfs.size_bytes
-        _set_mode(root, entry, prefix)
+        transfer.download(lfs, places[entry], monitor)
+        _set_mode(places[entry], entry)
     for entry, target in links:
-        os.symlink(target, os.fsencode(_place(root, entry.path.removeprefix(prefix))))
-    return len(wanted), size_bytes
+        os.symlink(target, os.fsencode(places[entry]))
+    size_bytes = sum(entry.size_bytes for entry in plain if entry.mode != "120000")
+    return len(wanted), size_bytes + sum(lfs.size_bytes for _, lfs in objects)
 
 
 def _entries(repository: Repository, commit: str) -> list[_Entry]:
@@ -183,23 +177,32 @@ def _batches(entries: list[_Entry]) -> list[list[_Entry]]:
     return batches
 
 
-def _place(root: Path, path: bytes) -> Path:
-    """Where a path of the tree goes; its folders are made.
+def _require_honest(entries: list[_Entry]) -> None:
+    """Make sure that every file of a tree has one place of its own within the folder.
 
     Raises:
-        BlockedError: The path would leave the folder, or is one that git itself refuses.
+        BlockedError: A path would leave the folder, is one that git itself refuses, or leads through another file:
+            through a link, that is anywhere.
     """
-    parts = path.split(b"/")
-    if any(part in (b"", b".", b"..") or is_git_name(part) for part in parts):
-        raise BlockedError(
-            f"the revision holds the path {show(path)}, which no honest one does", "do not trust that remote"
-        )
-    place = root / os.fsdecode(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+    files: set[bytes] = set()
+    folders: set[bytes] = set()
+    for entry in entries:
+        parts = entry.path.split(b"/")
+        above = {b"/".join(parts[:count]) for count in range(1, len(parts))}
+        if (
+            any(part in (b"", b".", b"..") or is_git_name(part) for part in parts)
+            or entry.path in files
+            or entry.path in folders
+            or above & files
+        ):
+            raise BlockedError(
+                f"the revision holds the path {show(entry.path)}, which no honest one does", "do not trust that remote"
+            )
+        files.add(entry.path)
+        folders |= above
 
 
-def _set_mode(root: Path, entry: _Entry, prefix: bytes) -> None:
+def _set_mode(place: Path, entry: _Entry) -> None:
     if entry.mode == "100755":
-        place = _place(root, entry.path.removeprefix(prefix))
-        place.chmod(place.stat().st_mode | 0o111)
+        mode = place.stat().st_mode
+        place.chmod(mode | (mode & 0o444) >> 2)

@@ -39,7 +39,8 @@ class Securing:
         monitor: Receives progress.
         copies: Folders in which independent copies of objects may be, laid out as git-lfs does.
         elsewhere: The ways to remotes that the mirror had before, asked for when an object is nowhere else.
-        proven: Whether the remote has confirmed the objects of all files that were recorded before this pass.
+        is_text: Whether what looks like a pointer is only a text like one, asked for when its object is nowhere.
+        proven: Whether the remote has the objects of all recorded files, besides those that this pass confirms.
         objects: Everything this pass found or brought to the remote so far.
         sent_bytes: What it sent.
     """
@@ -49,6 +50,7 @@ class Securing:
     monitor: Monitor
     copies: tuple[Path, ...]
     elsewhere: Callable[[], Iterable[Transfer]] = tuple
+    is_text: Callable[[LfsObject], bool] = lambda _: False
     proven: bool = False
     objects: set[LfsObject] = field(default_factory=set)
     sent_bytes: int = 0
@@ -122,31 +124,44 @@ class Securing:
         """
         wanted = list(dict.fromkeys(lfs for lfs in objects if lfs not in self.objects))
         missing = self.transfer.missing(wanted) if wanted else []
+        texts: set[LfsObject] = set()
         for start in range(0, len(missing), OPEN_FILES):
             sources: list[Source] = []
             try:
                 for lfs in missing[start : start + OPEN_FILES]:
-                    sources.append(Source(lfs, *self._find(lfs, root)))
-                uploaded = self.transfer.upload(sources, self.monitor)
+                    if (found := self._find(lfs, root)) is not None:
+                        sources.append(Source(lfs, *found))
+                    elif self.is_text(lfs):
+                        texts.add(lfs)
+                    else:
+                        raise BlockedError(
+                            f"the LFS object {lfs.oid} is named by a commit, but is neither here nor on the remote",
+                            "put the file back that it belongs to, or mirror to the remote that has it",
+                        )
+                self._upload(sources)
             finally:
                 for source in sources:
                     os.close(source.fd)
-            self.sent_bytes += uploaded.sent_bytes
-            for source in sources:
-                if source.lfs in uploaded.changed:
-                    where = f"{source.lfs.oid} ({show(source.path)})"
-                    raise BlockedError(
-                        f"the LFS object {where} is damaged here and missing on the remote", "restore that file"
-                    )
-        self.objects |= set(wanted)
+        self.objects |= set(wanted) - texts
+
+    def _upload(self, sources: list[Source]) -> None:
+        uploaded = self.transfer.upload(sources, self.monitor)
+        self.sent_bytes += uploaded.sent_bytes
+        for source in sources:
+            if source.lfs in uploaded.changed:
+                where = f"{source.lfs.oid} ({show(source.path)})"
+                raise BlockedError(
+                    f"the LFS object {where} is damaged here and missing on the remote", "restore that file"
+                )
 
     def ensure_recorded(self, root: Path) -> None:
         """Make sure that the remote has the objects of all recorded files, unless it has confirmed each one before."""
         if not self.proven:
             self.ensure(self.store.unconfirmed(self.transfer.endpoint, 0.0), root)
+            self.proven = True
 
-    def _find(self, lfs: LfsObject, root: Path) -> tuple[int, bytes]:
-        """Open a place that holds an object: an unchanged file of the directory, a copy, else another remote's."""
+    def _find(self, lfs: LfsObject, root: Path) -> tuple[int, bytes] | None:
+        """Open a place that holds an object: an unchanged file of the directory, a copy, what a remote gives."""
         for path, signature in self.store.places(lfs.oid):
             root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -162,13 +177,10 @@ class Securing:
             file = folder / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
             if holds(file, lfs):
                 return os.open(file, os.O_RDONLY | os.O_CLOEXEC), os.fsencode(file.name)
-        for transfer in self.elsewhere():
+        for transfer in (self.transfer, *self.elsewhere()):  # not every remote can say what it lacks
             if (fetched := self._fetched(transfer, lfs)) is not None:
                 return fetched, lfs.oid.encode()
-        raise BlockedError(
-            f"the LFS object {lfs.oid} is named by a commit, but is neither here nor on the remote",
-            "put the file back that it belongs to, or mirror to the remote that has it",
-        )
+        return None
 
     def _fetched(self, transfer: Transfer, lfs: LfsObject) -> int | None:
         """An object from another remote, as a file without a name; None when that remote does not give it."""
@@ -213,7 +225,7 @@ class Securing:
             self.transfer.confirm(self._sorted())
         with self.store.transaction():
             self.store.confirm(endpoint, (lfs.oid for lfs in self.objects), at)
-            self.store.record_facts({PROVEN_FACT: endpoint})
+            self.store.record_facts({PROVEN_FACT: endpoint if self.proven else None})
 
     def _sorted(self) -> list[LfsObject]:
         return sorted(self.objects, key=lambda lfs: lfs.oid)
