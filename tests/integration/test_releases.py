@@ -1,0 +1,281 @@
+"""Releases: an annotated tag on the right commit, on the remote or nowhere, and never moved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lfssync import delivering
+from lfssync.answers import Release
+from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
+from lfssync.pipeline import Order
+from lfssync.releases import release
+from lfssync.workbench import Session
+from tests.helpers import clone, git, random_bytes, tree, write
+from tests.integration.site import ATTRIBUTES, LFS_LINE, Site, lay, without_attributes
+
+THRESHOLD = 1000
+BIG = random_bytes(1, 3000)
+BIGGER = random_bytes(2, 5000)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site.make(tmp_path, lfs_threshold_bytes=THRESHOLD)
+    made.put({b"a": b"1", b"big": BIG})
+    return made
+
+
+def tag(site: Site, version: str, text: str | None = None, at: str | None = None) -> Release:
+    return delivering.tag(site.mirror, site.state, version, text, at, Session())
+
+
+def on_remote(site: Site, *command: str) -> str:
+    return git(*command, cwd=site.remote).decode().strip()
+
+
+def hook(site: Site, name: str, script: str) -> Path:
+    place = site.remote / "hooks" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("#!/bin/sh\n" + script)
+    place.chmod(0o755)
+    return place
+
+
+def test_a_release_is_an_annotated_tag_on_what_is_in_the_directory_now(site: Site) -> None:
+    site.lay({b"a": b"2", b"new": BIGGER})  # not synced yet: releasing does that
+    done = tag(site, "v2.0.1", "Second\n\nWith a body: é")
+    assert on_remote(site, "cat-file", "-t", "v2.0.1") == "tag"
+    assert on_remote(site, "rev-parse", "v2.0.1^{commit}") == done.commit == site.tip()
+    assert on_remote(site, "for-each-ref", "--format=%(contents)", "refs/tags/v2.0.1") == "Second\n\nWith a body: é"
+    assert on_remote(site, "for-each-ref", "--format=%(taggername)", "refs/tags/v2.0.1") == "Test User"
+    assert (done.receipt.ref, done.receipt.objects) == ("refs/tags/v2.0.1", 2)
+    assert without_attributes(tree(site.clone("v2.0.1"))) == tree(site.directory)
+    git("fsck", "--strict", cwd=site.remote)
+
+
+def test_the_same_release_again_is_a_success(site: Site) -> None:
+    first = tag(site, "v1")
+    tag_object = on_remote(site, "rev-parse", "refs/tags/v1")
+    assert tag(site, "v1", "other words").commit == first.commit
+    shutil.rmtree(site.state)  # even when we do not remember it
+    assert tag(site, "v1").commit == first.commit
+    assert on_remote(site, "rev-parse", "refs/tags/v1") == tag_object
+
+
+def test_a_light_tag_by_hand_on_the_same_commit_will_do(site: Site) -> None:
+    git("tag", "v1", "main", cwd=site.remote)
+    assert tag(site, "v1").commit == site.tip()
+    assert on_remote(site, "cat-file", "-t", "v1") == "commit"
+
+
+def test_a_tag_is_never_moved(site: Site) -> None:
+    first = tag(site, "v1").commit
+    tag_object = on_remote(site, "rev-parse", "refs/tags/v1")
+    site.put({b"a": b"2"})
+    with pytest.raises(BlockedError, match=rf"v1 exists already and points at {first[:7]}, not at {site.tip()[:7]}"):
+        tag(site, "v1")
+    assert on_remote(site, "rev-parse", "refs/tags/v1") == tag_object
+    assert tag(site, "v1", at=first).commit == first
+
+
+def test_a_tag_of_somebody_elses_is_never_moved(site: Site) -> None:
+    work = site.clone()
+    write(work / "theirs", b"1")
+    git("add", ".", cwd=work)
+    git("commit", "--quiet", "-m", "theirs", cwd=work)
+    git("tag", "-a", "-m", "theirs", "v1", cwd=work)
+    git("push", "--quiet", "--no-verify", "origin", "v1", cwd=work)
+    there = on_remote(site, "rev-parse", "v1^{commit}")
+    with pytest.raises(BlockedError, match=there[:7]):
+        tag(site, "v1")
+    assert on_remote(site, "rev-parse", "v1^{commit}") == there
+
+
+def test_a_release_that_was_deleted_there_can_be_made_again(site: Site) -> None:
+    first = tag(site, "v1").commit
+    git("tag", "-d", "v1", cwd=site.remote)
+    site.put({b"a": b"2"})
+    second = tag(site, "v1").commit
+    assert second == on_remote(site, "rev-parse", "v1^{commit}") == site.tip() != first
+    assert tag(site, "v1").commit == second
+    assert tag(site, "v1-again", at="v1").commit == second
+
+
+def test_at_a_tag_a_branch_or_a_commit(site: Site) -> None:
+    first = tag(site, "v1").commit
+    site.put({b"a": b"2"})
+    second = site.tip()
+    site.put({b"a": b"3"})
+    site.configure(branch="other")
+    site.put({b"a": b"4"})
+    other = site.tip()
+    site.configure(branch="main")
+    site.sync()
+    work = site.clone("main")
+    git("push", "--quiet", "--no-verify", "origin", f"{second}:refs/tags/by-hand", "HEAD:refs/heads/theirs", cwd=work)
+    for number, (at, commit) in enumerate([
+        ("v1", first), (first[:8], first), (second, second), (second[:7], second), ("main", site.tip()),
+        ("other", other), ("by-hand", second), ("theirs", on_remote(site, "rev-parse", "theirs")),
+        ("main~1", on_remote(site, "rev-parse", "main~1")),
+    ]):  # fmt: skip
+        assert tag(site, f"at{number}", at=at).commit == commit, at
+        assert on_remote(site, "rev-parse", f"at{number}^{{commit}}") == commit
+
+
+@pytest.mark.parametrize("at", ["nothing", "0" * 40, "v9", "-x", "a b", "main^{tree}", "HEAD:a", "", "\n"])
+def test_at_something_that_is_no_commit(site: Site, at: str) -> None:
+    if at:
+        with pytest.raises(UserError):
+            tag(site, "v1", at=at)
+    else:
+        tag(site, "v1", at=at)  # nothing asked for: what is there now
+    assert on_remote(site, "tag") == ("" if at else "v1")
+
+
+@pytest.mark.parametrize(
+    "version", ["", "-v1", "v 1", "v1..2", "v1.lock", "v1\n", "HEAD", "a//b", "/a", "v1^{}", "@", "\x7f", "*"]
+)
+def test_a_name_that_is_none(site: Site, version: str) -> None:
+    with pytest.raises(UserError):
+        release(site.mirror, site.state, version, None, None, Session())
+    assert on_remote(site, "tag") == ""
+
+
+@pytest.mark.parametrize("version", ["v2.0.1", "release/2024-01", "模型-1", "v1+build.5", "1"])
+def test_a_name_that_is_one(site: Site, version: str) -> None:
+    tag(site, version)
+    assert on_remote(site, "rev-parse", f"refs/tags/{version}^{{commit}}") == site.tip()
+
+
+def test_a_name_in_the_way_is_said(site: Site) -> None:
+    tag(site, "v1")
+    with pytest.raises(BlockedError, match="v1"):
+        tag(site, "v1/final")
+
+
+def test_nothing_to_release(tmp_path: Path) -> None:
+    empty = Site.make(tmp_path)
+    with pytest.raises(UserError, match="no commit"):
+        tag(empty, "v1")
+
+
+def test_files_that_are_being_written_are_not_released(site: Site) -> None:
+    with (site.directory / "big").open("ab") as file:
+        file.write(b"more")
+        file.flush()
+        with pytest.raises(NotDoneError, match="big is open for writing"):
+            tag(site, "v1")
+        assert on_remote(site, "tag") == ""
+        assert tag(site, "old", at="main").commit == site.tip()  # what was committed before can be
+    tag(site, "v1")
+    assert without_attributes(tree(site.clone("v1"))) == tree(site.directory)
+
+
+@pytest.mark.parametrize("refused", ["refs/heads/main", "refs/tags/v1"])
+def test_branch_and_tag_arrive_together_or_not_at_all(site: Site, refused: str) -> None:
+    tip = site.tip()
+    place = hook(site, "update", f'case "$1" in {refused}) echo "not that one" >&2; exit 1;; esac\n')
+    site.lay({b"a": b"2"})
+    gate = hook(site, "pre-receive", "exit 1\n")
+    with pytest.raises(BlockedError):
+        site.sync()  # a commit that is only here
+    gate.unlink()
+    with pytest.raises(BlockedError, match="not that one"):
+        release(site.mirror, site.state, "v1", None, None if refused == "refs/heads/main" else "main", Session())
+    assert (site.tip(), on_remote(site, "tag")) == (tip, "")
+    place.unlink()
+    done = tag(site, "v1")
+    assert done.commit == site.tip() != tip
+
+
+def test_somebody_pushes_between_sync_and_tag(site: Site, tmp_path: Path) -> None:
+    """The tag is on what was synced, whatever came on top of it."""
+    other = Site.make(tmp_path, "other", remote=site.remote)
+    synced = site.tip()
+    other.put({b"theirs": b"1"})
+    assert release(site.mirror, site.state, "v1", None, None, Session()).commit == synced
+    other.put({b"theirs": b"2"})
+    site.lay({b"a": b"2"})
+    done = tag(site, "v2")
+    assert on_remote(site, "rev-parse", "v2^{commit}") == done.commit
+    assert tree(site.clone("v2"))[b"theirs"] == tree(other.directory)[b"theirs"]
+
+
+def test_somebody_makes_the_same_tag_first(site: Site) -> None:
+    hook(site, "pre-receive", (
+        "if [ -e raced ]; then exit 0; fi\ntouch raced\n"
+        "unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES\n"
+        "git tag v1 $(cat wanted)\n"
+    ))  # fmt: skip
+    (site.remote / "wanted").write_text(site.tip())
+    assert tag(site, "v1").commit == site.tip()
+    (site.remote / "raced").unlink()
+    git("tag", "-d", "v1", cwd=site.remote)
+    site.put({b"a": b"2"})
+    (site.remote / "raced").unlink()
+    git("tag", "-d", "v1", cwd=site.remote)
+    (site.remote / "wanted").write_text(on_remote(site, "rev-parse", "main~1"))
+    with pytest.raises(BlockedError, match="v1 exists already"):
+        tag(site, "v1")
+
+
+def test_a_release_of_lost_objects_brings_them_back_or_is_refused(site: Site) -> None:
+    old = site.tip()
+    site.put({b"big": BIGGER})
+    shutil.rmtree(site.remote / "lfs")
+    with pytest.raises(BlockedError, match=hashlib.sha256(BIG).hexdigest()):
+        tag(site, "v1", at=old)
+    assert on_remote(site, "tag") == ""
+    write(site.directory / "old", BIG)
+    site.sync()
+    assert tag(site, "v1", at=old).commit == old
+    assert (site.clone("v1") / "big").read_bytes() == BIG
+
+
+def test_texts_like_pointers_of_others_do_not_stop_a_release(site: Site, tmp_path: Path) -> None:
+    work = clone(site.remote, tmp_path / "work")
+    lay(
+        work,
+        {b"docs/pointer.md": b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 7\n" % (b"cd" * 32)},
+    )
+    git("add", ".", cwd=work)
+    git("commit", "--quiet", "-m", "docs", cwd=work)
+    git("push", "--quiet", "--no-verify", "origin", "HEAD:main", cwd=work)
+    site.put({b"b": b"2"})
+    assert tag(site, "v1").commit == site.tip()
+    new = tmp_path / "new.git"
+    git("init", "--quiet", "--bare", str(new), cwd=tmp_path)
+    site.configure(remote=str(new))  # all history goes there
+    assert tag(site, "v1").commit == site.tip()
+
+
+def test_a_release_of_a_working_copy_leaves_its_own_tags_alone(tmp_path: Path) -> None:
+    site = Site.make(tmp_path, lfs_threshold_bytes=THRESHOLD)
+    git("init", "--quiet", ".", cwd=site.directory)
+    git("config", "core.trustctime", "true", cwd=site.directory)
+    lay(site.directory, {ATTRIBUTES: b"*.bin" + LFS_LINE, b"a": b"1", b"b.bin": BIG})
+    delivering.sync(site.mirror, site.state, Order(), Session())
+    git("tag", "mine", cwd=site.directory)
+    first = site.tip()
+    lay(site.directory, {b"a": b"2"})
+    with pytest.raises(BlockedError, match="mine exists already in"):
+        tag(site, "mine")
+    assert on_remote(site, "tag") == ""
+    done = tag(site, "v1", "words")
+    assert git("rev-parse", "v1^{commit}", cwd=site.directory).decode().strip() == done.commit
+    assert git("cat-file", "-t", "v1", cwd=site.directory) == b"tag\n"
+    assert git("rev-parse", "mine", cwd=site.directory).decode().strip() == first
+    assert tag(site, "mine", at=first).commit == first
+
+
+def test_out_of_reach(site: Site) -> None:
+    os.rename(site.remote, site.remote.with_name("away"))
+    with pytest.raises(LfssyncError):
+        tag(site, "v1")
+    os.rename(site.remote.with_name("away"), site.remote)
+    assert tag(site, "v1").commit == site.tip()
