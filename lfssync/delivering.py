@@ -108,7 +108,7 @@ def until_done(
             result = look(max(deadline - time.monotonic(), 0.0))
         except TransientError as error:
             in_the_way = error.message
-            pause_s = error.retry_after_s or max(mirror.quiet_s, 1.0)
+            pause_s = error.retry_after_s or min(max(mirror.quiet_s, 1.0), 5.0)
         else:
             if not result.deferred:
                 return result

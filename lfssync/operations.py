@@ -79,13 +79,9 @@ def status(places: Places, mirrors: Sequence[Mirror]) -> list[MirrorStatus]:
 def _status(places: Places, mirror: Mirror, live: Document) -> MirrorStatus:
     from lfssync.report import read_status
 
+    found = read_status(mirror, places.mirror_state(mirror.name))
     error = live.get("error")
-    try:
-        found = read_status(mirror, places.mirror_state(mirror.name))
-    except LfssyncError as failure:
-        error = error or {"kind": failure.kind, "message": failure.message, "remedy": failure.remedy}
-        found = MirrorStatus(mirror.name, str(mirror.path), mirror.remote, mirror.branch, State.FAILED)
-    if error and found.error is None:
+    if error and not found.state.is_working:
         return replace(found, state=_STATES.get(error["kind"], State.FAILED), error=error)
     if live.get("waiting") and found.state is State.IDLE:
         return replace(found, state=State.SETTLING)

@@ -9,7 +9,6 @@ because a disk that is not mounted looks the same. Every pass leaves the path of
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -18,7 +17,7 @@ from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror
 from lfssync.patterns import MirrorPattern, Survey, complete, survey
 from lfssync.places import Places
-from lfssync.store import Store
+from lfssync.store import Store, reading
 
 _FACT = "directory"
 
@@ -66,12 +65,11 @@ def _found_before(
 
 
 def _remembered(state_dir: Path) -> Path | None:
-    if not (state_dir / "state.db").is_file():
-        return None
     try:
-        with Store(state_dir / "state.db") as store:
-            directory = store.fact(_FACT) if store.count() else None  # without files there is nothing to protect
-    except (LfssyncError, OSError, sqlite3.Error):
+        with reading(state_dir / "state.db") as store:
+            # Without files there is nothing to protect.
+            directory = store.fact(_FACT) if store is not None and store.count() else None
+    except LfssyncError:
         return None  # its own pass cannot use it either, and says so while the mirror is still there
     return Path(directory) if isinstance(directory, str) else None
 

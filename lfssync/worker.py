@@ -23,7 +23,7 @@ from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
 
 CHECK_EVERY_S = 1.0
-DECISION_RETRY_S = 30.0
+DECISION_RETRY_S = 15.0
 """What a person must decide is looked at again so often: the person may have decided."""
 
 BACKOFF_LAST_S = 300.0
@@ -32,6 +32,7 @@ BACKOFF_LAST_S = 300.0
 AUTH_BACKOFF_LAST_S = 1800.0
 """The longest pause after a refused login: hosts lock accounts that try too often."""
 
+_AUTH_BACKOFF_FIRST_S = 30.0
 _BACKOFF_FIRST_S = 1.0
 VERIFY_EVERY_S = 3600.0
 """The remote is asked so often for what it holds, even when nothing changes here."""
@@ -245,7 +246,7 @@ class Worker:
         if isinstance(error, TransientError) and error.retry_after_s is not None:
             return error.retry_after_s
         first_s, last_s = (
-            (DECISION_RETRY_S, AUTH_BACKOFF_LAST_S)
+            (_AUTH_BACKOFF_FIRST_S, AUTH_BACKOFF_LAST_S)
             if isinstance(error, AuthError)
             else (_BACKOFF_FIRST_S, BACKOFF_LAST_S)
         )

@@ -148,7 +148,7 @@ class Pair:
 
 def remote_tree(remote: Path, branch: str = "main") -> dict[bytes, Entry]:
     """What a bare repository has on a branch, LFS files by their pointers, without the attribute file."""
-    if not git("for-each-ref", f"refs/heads/{branch}", cwd=remote):
+    if not (remote / "HEAD").exists() or not git("for-each-ref", f"refs/heads/{branch}", cwd=remote):
         return {}
     listed = [line.split(b"\t", 1) for line in git("ls-tree", "-rz", branch, cwd=remote).split(b"\0") if line]
     rows: list[tuple[bytes, str, str, str]] = [
