@@ -24,7 +24,8 @@ from lfssync.delivering import sync
 from lfssync.model import Mirror
 from lfssync.pipeline import Order
 from lfssync.workbench import Session
-from tests.helpers import assert_whole, clone, git, lfs_fsck, make_bare, tree
+from tests.helpers import assert_whole, clone, git, make_bare, tree
+from tests.integration.site import assert_in_order
 
 RUNS_EACH = 100
 STEPS = 14
@@ -195,7 +196,7 @@ class Directory(RuleBasedStateMachine):
             if self.synced:
                 assert_whole(self.remote)
                 copy = clone(self.remote, self.base / "clone")
-                lfs_fsck(copy)
+                assert_in_order(copy)
                 ours, theirs = tree(self.base / "model"), tree(copy)
                 for entries in (ours, theirs):  # our block is in the committed one
                     entries.pop(b".gitattributes", None)
