@@ -21,7 +21,6 @@ from lfssync.classification import RULES_FACT, Classification, classification, i
 from lfssync.commitmessage import message
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Edit, FastImport, blob_oid
-from lfssync.gitindex import Entry
 from lfssync.healing import heal
 from lfssync.lock import held
 from lfssync.model import (
@@ -151,6 +150,8 @@ class _Pass:
             committed, deferred, made = self._stage_and_commit(root_fd, refs, changes)
         finally:
             os.close(root_fd)
+        if committed.head == refs.head:  # what changed here came from the branch, by a `git pull` for example
+            made = replace(made, added=(), changed=(), removed=(), content_bytes=0)
         head, receipt = self._deliver(refs, committed)
         return PassResult(
             head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
@@ -174,6 +175,8 @@ class _Pass:
     def _refresh(self, refs: Refs) -> Refs:
         """Ask the remote where it stands; one that lost what it confirmed once is asked about every object again."""
         refs = self.bench.delivery.refresh(refs, moves_head=self.copy is None)
+        if self.copy:
+            self.copy.keep(self.mirror.branch, {"tip": refs.tip})
         last = self.store.receipt(self.repository.head_ref)
         if last and (refs.tip is None or not self.repository.is_ancestor(last.commit, refs.tip)):
             self.bench.securing.forget()
@@ -239,10 +242,10 @@ class _Pass:
         if made.edits or made.mirrored:
             text = self.order.message or message(made.added, made.changed, made.removed, made.content_bytes)
             texts = (text, place(self.mirror))
-            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), self.bench.who(), texts)
+            publish = partial(self._publish, before, made, staged)
+            who = self.bench.who()
+            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), who, texts, publish)
             if refs.head and refs.head != before.head:
-                if self.copy:
-                    self._publish(self.copy, before.head, refs.head, made, staged)
                 self.report.committed(refs.head, text)
         with self.store.transaction():
             self.store.record(records.files.items(), changes.removed)
@@ -251,23 +254,13 @@ class _Pass:
                 self.store.record_facts({PROVEN_FACT: None})
         return refs
 
-    def _publish(self, copy: WorkingCopy, old: str | None, new: str, made: CommitPlan, staged: list[Staged]) -> None:
-        prefix = os.fsencode(self.mirror.into) + b"/" if self.mirror.into else b""
-        if prefix:
-            raise BlockedError(
-                f"{self.mirror.path} is a git working copy, which cannot go into a sub-folder",
-                "remove `into` from the mirror",
-            )
-        read = {one.path: one for one in staged}
-        entries = {}
-        for edit in made.edits:
-            if edit.blob_oid is not None and edit.git_mode is not None:
-                one = read.get(edit.path)
-                entries[edit.path] = Entry(
-                    edit.git_mode, edit.blob_oid, one.signature if one else None, _owner(self.mirror.path, edit.path),
-                    trusted=one is not None and one.blob_oid != edit.blob_oid,
-                )  # fmt: skip
-        copy.publish(self.mirror.branch, old, new, entries, [edit.path for edit in made.edits if edit.blob_oid is None])
+    def _publish(self, before: Refs, made: CommitPlan, staged: list[Staged], head: str | None, mirrored: str) -> None:
+        """Make a commit the user's working copy's own. Our refs follow, so if this fails the next pass commits anew."""
+        if self.copy is None:
+            return
+        self.copy.keep(self.mirror.branch, {"mirrored": mirrored})
+        if head is not None and head != before.head:
+            self.copy.publish(self.mirror.branch, before.head, head, made.edits, staged)
 
     def _deliver(self, before: Refs, refs: Refs) -> tuple[str | None, Receipt | None]:
         """Push what the remote lacks, then have it say so."""
@@ -292,7 +285,7 @@ class _Pass:
             self.store.record_receipt(receipt)
             self.store.record_facts({_REMOTES_FACT: [*self._remotes(), self.mirror.remote]})
         if self.copy:
-            self.copy.keep({"mirrored": refs.mirrored, "pushed": refs.head})
+            self.copy.keep(self.mirror.branch, {"pushed": refs.head})
         return refs.head, receipt
 
     def _remotes(self) -> list[str]:
@@ -309,11 +302,3 @@ class _Pass:
 
 _REMOTES_FACT = "remotes"
 _REMOTES_KEPT = 4
-
-
-def _owner(directory: Path, path: bytes) -> tuple[int, int, int]:
-    try:
-        status = os.lstat(os.path.join(os.fsencode(directory), path))
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_dev, status.st_uid, status.st_gid)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ MIRRORED = "refs/lfssync/mirrored"
 _NEXT = "refs/lfssync/next"
 _NEXT_MIRRORED = "refs/lfssync/next-mirrored"
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+Publish = Callable[[str | None, str], None]
+"""Told the commit that the branch is about to get (it may be the one before), and the new picture of the directory."""
 _POINTER_SIZES_BYTES = range(100, 1024)
 
 
@@ -226,7 +229,15 @@ class Repository:
             f"{int(time.time())} {zone}",
         )
 
-    def commit(self, refs: Refs, edits: list[Edit], mirrored: list[Edit], who: Ident, texts: tuple[str, str]) -> Refs:
+    def commit(
+        self,
+        refs: Refs,
+        edits: list[Edit],
+        mirrored: list[Edit],
+        who: Ident,
+        texts: tuple[str, str],
+        publish: Publish | None = None,
+    ) -> Refs:
         """Commit changes onto the branch and bring `mirrored` up to date, both or none.
 
         Args:
@@ -236,6 +247,7 @@ class Repository:
             mirrored: What changes in the picture of the directory.
             who: Author and committer.
             texts: The commit's message, and what to note about the picture.
+            publish: Called when the commits are made and before the refs move; an exception of it drops them.
 
         Returns:
             Where the refs stand afterwards; `head` is unchanged when the edits changed nothing.
@@ -250,6 +262,8 @@ class Repository:
             _NEXT, f"{_NEXT}^{{tree}}", f"{refs.head}^{{tree}}" if refs.head else _EMPTY_TREE, _NEXT_MIRRORED
         )
         head = refs.head if fresh_tree == old_tree else fresh
+        if publish is not None:
+            publish(head, fresh_mirrored)
         self.update_refs(
             {self.head_ref: (refs.head, head), MIRRORED: (refs.mirrored, fresh_mirrored)}
             if head

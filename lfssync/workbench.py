@@ -12,7 +12,7 @@ from pathlib import Path
 from lfssync import workingcopy
 from lfssync.delivery import Delivery
 from lfssync.embedded import ensure_remote
-from lfssync.errors import TransientError
+from lfssync.errors import BlockedError, TransientError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import Git, require_programs
 from lfssync.model import Mirror, Monitor, Plan, Progress, silent
@@ -97,6 +97,11 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     if mirror.embedded:
         ensure_remote(Path(mirror.remote), mirror.branch)
     if copy:
+        if mirror.into:
+            raise BlockedError(
+                f"{mirror.path} is a git working copy, which cannot go into a sub-folder",
+                "remove `into` from the mirror",
+            )
         copy.require_free(mirror.branch)
     copies = [git.git_dir / "lfs" / "objects", *([copy.common_dir / "lfs" / "objects"] if copy else [])]
     securing = Securing(transfer_for(mirror, git), store, session.progress, tuple(copies))
