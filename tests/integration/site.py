@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,3 +228,49 @@ def lfs_paths(work: Path, revision: str = "HEAD") -> set[bytes]:
             if blob.startswith(b"version https://git-lfs.github.com/spec/v1\noid sha256:"):
                 found.add(path)
     return found
+
+
+NOBODY = 65534
+AS_NOBODY = """
+import json, os, sys
+from pathlib import Path
+from lfssync import delivering
+from lfssync.model import Mirror, show
+from lfssync.pipeline import Order, run_pass
+from lfssync.workbench import Session
+os.setgroups([]); os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter may be out of their reach
+mirror = Mirror("model", Path(sys.argv[1]), sys.argv[2], quiet_s=0.05)
+hints = frozenset(hint.encode() for hint in sys.argv[4:])
+if hints:
+    result = run_pass(mirror, Path(sys.argv[3]), Order(paths=hints), Session())
+else:
+    result = delivering.sync(mirror, Path(sys.argv[3]), Order(), Session())
+print(json.dumps([sorted([show(one.path), one.reason] for one in result.deferred), sorted(result.warnings)]))
+"""
+
+
+@contextmanager
+def site_for_nobody() -> Iterator[Site]:
+    """A mirror where other users can reach it, as pytest's own folder is not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o711)
+        site = Site.make(Path(folder))
+        site.state.mkdir()
+        yield site
+
+
+def sync_as_nobody(site: Site, hints: Iterable[str] = (), owns_files: bool = True) -> tuple[list[list[str]], list[str]]:
+    """One sync, or one pass with hints, by a user without privileges; gives what was deferred, and the warnings."""
+    home = site.base / "their-home"
+    home.mkdir(exist_ok=True)
+    theirs = [site.remote, site.state, home, *([site.directory] if owns_files else [])]
+    subprocess.run(["chown", "-R", "-h", str(NOBODY), *map(str, theirs)], check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(site.directory), str(site.remote), str(site.state), *hints],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1"},
+    )  # fmt: skip
+    subprocess.run(["chown", "-R", "-h", str(os.getuid()), str(site.remote)], check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    deferred, warnings = json.loads(done.stdout)
+    return deferred, warnings

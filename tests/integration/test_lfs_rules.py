@@ -336,6 +336,7 @@ def test_rules_that_are_being_written_wait(tmp_path: Path) -> None:
         result = site.sync()
         assert {one.path for one in result.deferred} == {ATTRIBUTES, b"sub/.gitattributes"}
         assert lfs_on_remote(site) == {b"a.weird", b"d.weird"}
+        assert b"*.txt" not in committed_attributes(site)
         site.assert_mirrored(left_out={b"sub/.gitattributes"})
         for file in (top, low):
             file.write(b"fs diff=lfs merge=lfs -text\n")

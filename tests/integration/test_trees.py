@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +14,7 @@ from hypothesis import strategies as st
 from lfssync.errors import BlockedError
 from lfssync.model import DeletePolicy
 from tests.helpers import git, random_bytes, tree
-from tests.integration.site import LFS_LINE, Content, Link, Program, Site, lay
+from tests.integration.site import LFS_LINE, Content, Link, Program, Site, lay, site_for_nobody, sync_as_nobody
 
 THRESHOLD = 1000
 BIG = random_bytes(1, 3000).replace(b"\0", b"1")
@@ -267,71 +263,33 @@ def test_folders_and_links_in_the_place_of_files_of_git_are_left_out_and_said(tm
     assert not site.sync(hints=refused.keys()).committed
 
 
-AS_ANOTHER_USER = """
-import json, os, sys
-from pathlib import Path
-from lfssync import delivering
-from lfssync.model import Mirror, show
-from lfssync.pipeline import Order, run_pass
-from lfssync.workbench import Session
-os.setgroups([]); os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter may be out of their reach
-mirror = Mirror("model", Path(sys.argv[1]), sys.argv[2], quiet_s=0.05)
-hints = frozenset(hint.encode() for hint in sys.argv[4:])
-if hints:
-    result = run_pass(mirror, Path(sys.argv[3]), Order(paths=hints), Session())
-else:
-    result = delivering.sync(mirror, Path(sys.argv[3]), Order(), Session())
-print(json.dumps([sorted([show(one.path), one.reason] for one in result.deferred), sorted(result.warnings)]))
-"""
-
-
 @pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A folder that other users can reach, as pytest's own is not."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o711)
-        yield Path(folder)
+def nobodys_site() -> Iterator[Site]:
+    with site_for_nobody() as site:
+        yield site
 
 
-def test_what_cannot_be_read_waits_and_the_rest_goes_on(open_path: Path) -> None:
+def test_what_cannot_be_read_waits_and_the_rest_goes_on(nobodys_site: Site) -> None:
     """As another user than root, whom permissions do not stop."""
-    tmp_path = open_path
-    site = Site.make(tmp_path)
-    home = tmp_path / "their-home"
-    home.mkdir()
-
-    def sync(*hints: str) -> tuple[list[list[str]], list[str]]:
-        for place in (site.remote, site.directory, site.state, home):
-            subprocess.run(["chown", "-R", "-h", "65534", str(place)], check=False)
-        paths = [str(place) for place in (site.directory, site.remote, site.state)]
-        done = subprocess.run(
-            [sys.executable, "-c", AS_ANOTHER_USER, *paths, *hints],
-            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
-            env={"HOME": str(home), "PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        deferred, warnings = json.loads(done.stdout)
-        return deferred, warnings
-
-    site.state.mkdir()
+    site = nobodys_site
     site.lay({b"a": b"1", b"shut/b": b"2", b"shut/deep/c": b"3", b"closed": b"4"})
-    assert sync() == ([], [])
+    assert sync_as_nobody(site) == ([], [])
     site.lay({b"a": b"changed", b"closed": b"unseen", b"new": b"unseen"})
     for name in ("closed", "new"):
         os.chmod(site.directory / name, 0)
     os.chmod(site.directory / "shut", 0)
-    deferred, warnings = sync()
+    deferred, warnings = sync_as_nobody(site)
     assert deferred == [["closed", "permission denied"], ["new", "permission denied"]]
     assert warnings == ["shut: Permission denied; left as it was"]
-    _, warnings = sync("shut/b", "shut/deep", "shut/deep/c", "shut")
-    assert any("Permission denied" in str(line) for line in warnings)
-    git("config", "--global", "--add", "safe.directory", "*", cwd=tmp_path)
+    for hints in (("shut/b", "shut/deep/c"), ("shut/deep",), ("shut",)):
+        _, warnings = sync_as_nobody(site, hints)
+        assert any("Permission denied" in line for line in warnings)
     there = {b"a": b"changed", b"shut/b": b"2", b"shut/deep/c": b"3", b"closed": b"4"}
     assert {path: git("show", b"main:" + path, cwd=site.remote) for path in there} == there
     for name in ("closed", "new"):
         os.chmod(site.directory / name, 0o644)
     os.chmod(site.directory / "shut", 0o755)
-    assert sync() == ([], [])
+    assert sync_as_nobody(site) == ([], [])
     site.assert_mirrored()
 
 
