@@ -349,6 +349,5 @@ def _is_passing(error: sqlite3.Error) -> bool:
 
 
 def _translated(file: Path, error: sqlite3.Error) -> LfssyncError:
-    return TransientError(
-        f"{file}: {error}", "free disk space or mend the permissions of that folder; it is tried again"
-    )
+    remedy = "free disk space or mend the permissions of that folder; it is tried again"
+    return TransientError(f"{file}: {error}", "the next sync makes it anew" if is_damage(error) else remedy)
