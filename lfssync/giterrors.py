@@ -51,19 +51,19 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         r"i/o timeout|early EOF|hung up|RPC failed|returned error: (408|429|5\d\d)|Rate limit|Server error|"
         r"Network is unreachable|No route to host|Could not read from remote|unable to access|Operation too slow",
         TransientError,
-        "the network or the host is out of reach; it is tried again",
+        "check the network, and that the host is up",
     ),
     (
         r"\.lock'?: File exists|cannot lock ref '[^']*': (is at|reference already exists|unable to resolve)",
         TransientError,
-        "another git command is at work there; it is tried again",
+        "another git command is at work there: let it finish",
     ),
     (
         r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Cannot allocate memory|"
         r"Out of memory|Too many open files|Resource temporarily unavailable|Permission denied|"
         r"unable to create (temporary file|thread)",
         TransientError,
-        "free disk space or mend the permissions of lfssync's state folder; it is tried again",
+        "free disk space or mend the permissions of lfssync's state folder",
     ),
 )
 
@@ -88,7 +88,7 @@ def explain(command: str, status: int, stderr: str, remote: str = "") -> Lfssync
             return kind(f"git {command}{where}: {words}", remedy.format(**found.groupdict()))
     if status < 0:
         ended = f"git {command}{where} was ended by signal {-status} ({signal.strsignal(-status)})"
-        return TransientError(ended, "see whether memory ran out; it is tried again")
+        return TransientError(ended, "see whether memory ran out")
     return LfssyncError(f"git {command}{where}: {words}", "see what git says there")
 
 
