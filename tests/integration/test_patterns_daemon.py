@@ -72,7 +72,7 @@ def test_a_new_folder_is_a_mirror_of_its_own_within_a_second(outputs: Path, daem
 
 
 def test_folders_that_come_at_once_are_all_found(outputs: Path, daemon: Daemon) -> None:
-    """Time stamps of folders move in ticks: those that come within one are not told apart by them."""
+    """On many file systems the time stamps of folders move in ticks, which do not tell these apart."""
     configure({"path": "~/outputs/*"})
     with daemon.start():
         for number in range(40):
