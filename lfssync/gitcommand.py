@@ -1,7 +1,7 @@
 """The one door to the git program: a clean environment, a time limit, a process group, and errors in our own words.
 
 Stands below `repository` and `delivery`; nobody else starts git. GitPython reads history for us (`history`), but its
-`Git.execute` keeps every inherited `GIT_*` variable and cannot end a group of children, so commands go through here.
+`Git.execute` keeps the whole inherited environment and cannot end a group of children, so commands go through here.
 The one thing to know: the environment is built from an allow-list of `GIT_*` names and never carries a token, and every
 call names its git dir, so that no variable, hook or file of the mirrored directory decides what is run.
 """
@@ -108,6 +108,22 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "LANGUAGE": "C",
     }
+
+
+@contextlib.contextmanager
+def clean_environment() -> Iterator[None]:
+    """Make `os.environ` what a child may see, for a library that hands all of it to git; for commands of one thread."""
+    before = dict(os.environ)
+    after = environment(before)
+    try:
+        for name in before.keys() - after.keys():
+            del os.environ[name]
+        os.environ.update(after)
+        yield
+    finally:
+        for name in after.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         "check the address and its permissions, create the repository, or point the mirror elsewhere",
     ),
     (
+        r"aborted by hook|hook declined",
+        BlockedError,
+        "see what the remote's hook says",
+    ),
+    (
         r"returned error: (413|507|509)|Insufficient Storage|over (its|your) (data )?quota|Bandwidth limit exceeded",
         BlockedError,
         "make room at the host, or mirror elsewhere",

@@ -12,7 +12,7 @@ from lfssync import workingcopy
 from lfssync.answers import Difference, LogEntry, LogKind, Version
 from lfssync.errors import UserError
 from lfssync.fastimport import Edit
-from lfssync.gitcommand import Git
+from lfssync.gitcommand import Git, clean_environment
 from lfssync.model import Mirror
 from lfssync.releases import resolve
 from lfssync.repository import Repository
@@ -50,17 +50,18 @@ def _commits(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
     folder = state_dir / "repo.git"
     if not (folder / "HEAD").is_file():
         return []
-    from git import Repo
-    from git.exc import GitCommandError
+    with clean_environment():
+        from git import Repo  # which runs git at once
+        from git.exc import GitCommandError
 
-    with Repo(mirror.path if (mirror.path / ".git").exists() else folder) as repository:
-        try:
-            return [
-                LogEntry(float(commit.committed_date), LogKind.COMMIT, commit.hexsha, str(commit.summary))
-                for commit in repository.iter_commits(f"refs/heads/{mirror.branch}", max_count=limit)
-            ]
-        except GitCommandError:
-            return []  # no commit yet
+        with Repo(mirror.path if (mirror.path / ".git").exists() else folder) as repository:
+            try:
+                return [
+                    LogEntry(float(commit.committed_date), LogKind.COMMIT, commit.hexsha, str(commit.summary))
+                    for commit in repository.iter_commits(f"refs/heads/{mirror.branch}", max_count=limit)
+                ]
+            except GitCommandError:
+                return []  # no commit yet
 
 
 def diff(mirror: Mirror, state_dir: Path, old: str | None, new: str | None) -> list[Difference]:

@@ -25,6 +25,10 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
         UserError: `transfer = "bare"`, but the remote is not on this machine's disks.
     """
     remote = parse_remote(mirror.remote, Path.home())
+    if remote.kind is not RemoteKind.LOCAL:  # the user's own git may know a shorter way (url.<base>.insteadOf)
+        rewritten = git.run("ls-remote", "--get-url", remote.url).text
+        if rewritten.startswith(("/", "file://")):
+            remote = parse_remote(rewritten, Path.home())
     folder = open_bare(Path(remote.path)) if remote.kind is RemoteKind.LOCAL else None
     if mirror.transfer is TransferKind.GIT_LFS:
         return GitLfsTransfer(git, remote.url, mirror.branch, folder)
