@@ -6,6 +6,7 @@ one thing to know: everything heavy is imported inside the functions, because `s
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
@@ -42,7 +43,14 @@ def remove(arguments: Namespace, places: Places) -> int:
     """Stop mirroring."""
     from lfssync import operations, output
 
-    mirror = _named(_mirrors(places), arguments.name)
+    configuration = _configuration(places)
+    wanted = os.path.abspath(os.path.expanduser(arguments.name))
+    pattern = next((pattern for pattern in configuration.patterns if wanted == pattern.glob), None)
+    if pattern is not None:
+        operations.remove_pattern(places, pattern)
+        terminal.emit(output.removed_pattern_lines(pattern.glob))
+        return 0
+    mirror = _named(_expanded(configuration, places), arguments.name)
     operations.remove(places, mirror, arguments.purge)
     terminal.emit(output.removed_lines(mirror))
     return 0
@@ -138,15 +146,27 @@ def sync(arguments: Namespace, places: Places) -> int:
 
 def wait(arguments: Namespace, places: Places) -> int:
     """Return once everything settled is verified on the remote."""
-    from lfssync import output, settings
+    from lfssync import operations, output, settings
 
-    timeout_s = settings.duration_s(arguments.timeout)
-    mirror, does = _one(arguments, places)
-    with _monitor(arguments, mirror.name) as monitor:
+    deadline = time.monotonic() + settings.duration_s(arguments.timeout)
+    configuration = _configuration(places)
+    mirrors = _expanded(configuration, places)
+    wanted = [_named(mirrors, arguments.name)] if arguments.name else mirrors
+    if not wanted:
+        raise UserError("no mirrors configured", "start with: lfssync add DIR")
+    does = operations.connect(places, configuration)
+    codes = []
+    for mirror in wanted:
         started = time.monotonic()
-        result = does.wait(mirror, timeout_s, monitor)
-    terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
-    return _unfinished(mirror, result)
+        try:
+            with _monitor(arguments, mirror.name) as monitor:
+                result = does.wait(mirror, max(deadline - started, 0.0), monitor)
+        except LfssyncError as error:
+            codes.append(terminal.report(error if isinstance(error, NotDoneError) else _about(mirror, error)))
+            continue
+        terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+        codes.append(_unfinished(mirror, result))
+    return terminal.worst(codes)
 
 
 def tag(arguments: Namespace, places: Places) -> int:

@@ -66,7 +66,7 @@ def remove_mirror(file: Path, name: str, places: Places | None = None) -> None:
 
     Args:
         file: The configuration file.
-        name: The mirror's name, or the path of a pattern as it is written in the file.
+        name: The mirror's name, or the path of a pattern: as it is written in the file, or absolute.
         places: As for `add_mirror`.
 
     Raises:
@@ -81,7 +81,7 @@ def remove_mirror(file: Path, name: str, places: Places | None = None) -> None:
         document = tomllib.loads(text)
         tables = document.get("mirror", [])
         names = [
-            entry.name if isinstance(entry, Mirror) else str(table.get("path", entry.glob))
+            entry.name if isinstance(entry, Mirror) else name if name == entry.glob else str(table["path"])
             for entry, table in zip(found, tables, strict=True)
         ]
         if name not in names:

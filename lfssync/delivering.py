@@ -117,7 +117,8 @@ def until_done(
                 f" and {len(result.deferred) - 1} more" if len(result.deferred) > 1 else ""
             )
             pause_s = min(max(mirror.quiet_s, 0.2), 5.0)
-        if time.monotonic() + pause_s > deadline or stop.wait(pause_s):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or stop.wait(min(pause_s, left_s)):
             raise NotDoneError(
                 f"{mirror.name} is not done: {in_the_way}", "wait longer with --timeout, or end what writes there"
             )

@@ -59,6 +59,11 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         "check the network, and that the host is up",
     ),
     (
+        r"reference broken|bad object refs/",
+        LfssyncError,
+        "lfssync makes its git dir anew from the remote and the directory",
+    ),
+    (
         r"\.lock'?: File exists|cannot lock ref '[^']*': (is at|reference already exists|unable to resolve)",
         TransientError,
         "another git command is at work there: let it finish",

@@ -190,7 +190,10 @@ COMMANDS = (
         "return once everything is verified on the remote",
         'Answers "may I shut down?": exits with 0 when it is all there, and with 3 when the time ran out before.',
         ("lfssync wait my-model --timeout 30m && sudo poweroff",),
-        (_MAYBE_MIRROR, _option("--timeout", metavar="TIME", default="10m", help="how long to wait at most (10m)")),
+        (
+            _mirror(Count.AT_MOST_ONE, "the mirror to wait for (all)"),
+            _option("--timeout", metavar="TIME", default="10m", help="how long to wait at most (10m)"),
+        ),
     ),
     Command(
         "push",

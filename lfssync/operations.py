@@ -27,6 +27,7 @@ from lfssync.places import Places, mirror_name
 from lfssync.protocol import Document
 
 if TYPE_CHECKING:
+    from lfssync.patterns import MirrorPattern
     from lfssync.restore import RestoreResult
 
 __all__ = [
@@ -166,6 +167,8 @@ def add(places: Places, directory: Path, remote: str | None, **keys: str) -> Mir
         keys = _working_copy_branch(Path(path), keys)
     if remote is not None:
         table["remote"] = remote if "{" in remote else _require_answer(remote)
+    elif not patterns.is_pattern(path):
+        _require_own_remote(places, keys.get("name") or mirror_name(Path(path).name), Path(path))
     configedit.add_mirror(places.config_file, table | keys, places)
     added = [mirror for mirror in config.load(places).mirrors if mirror.name not in before]
     _poke(places)
@@ -174,6 +177,18 @@ def add(places: Places, directory: Path, remote: str | None, **keys: str) -> Mir
     return Mirror(
         keys.get("name", path), Path(path), remote or "an embedded repository each", keys.get("branch", "main")
     )
+
+
+def _require_own_remote(places: Places, name: str, path: Path) -> None:
+    """Make sure that the embedded repository of that name, if there is one already, is this directory's own."""
+    from lfssync import roster
+
+    repository = places.embedded_remote(name)
+    if (repository / "HEAD").exists() and roster.remembered(places.mirror_state(name)) != path:
+        raise UserError(
+            f"{repository} exists already, and may hold another directory's history",
+            f"choose another --name, or continue that one: lfssync add {path} {repository}",
+        )
 
 
 def _working_copy_branch(path: Path, keys: dict[str, str]) -> dict[str, str]:
@@ -226,10 +241,16 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
     """
     from lfssync import config, configedit, roster
 
-    configured = {one.name for one in config.load(places).mirrors}
+    configuration = config.load(places)
     state_dir = places.mirror_state(mirror.name)
-    if mirror.name in configured or os.path.lexists(mirror.path):
+    if mirror.name in {one.name for one in configuration.mirrors}:
         configedit.remove_mirror(places.config_file, mirror.name, places)
+    elif os.path.lexists(mirror.path):
+        made_by = [one.glob for one in configuration.patterns if mirror.path.match(one.glob)]
+        raise UserError(
+            f"{mirror.name} is made by the pattern {' and '.join(made_by)}",
+            f"remove that (lfssync remove '{made_by[0]}'), or the folder" if made_by else "look at the configuration",
+        )
     roster.forget(state_dir)
     _poke(places)
     if purge and state_dir.exists():
@@ -237,6 +258,18 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
             shutil.rmtree(state_dir, ignore_errors=True)
         if state_dir.exists():
             raise TransientError(f"{state_dir} could not be deleted", "mend its permissions, then delete it")
+
+
+def remove_pattern(places: Places, pattern: MirrorPattern) -> None:
+    """Stop mirroring the folders of a pattern; the folders, their state and the remotes stay as they are.
+
+    Raises:
+        UserError: It is not in the configuration; nothing was changed then.
+    """
+    from lfssync import configedit
+
+    configedit.remove_mirror(places.config_file, pattern.glob, places)
+    _poke(places)
 
 
 def _poke(places: Places) -> None:

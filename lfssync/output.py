@@ -217,6 +217,11 @@ def removed_lines(mirror: Mirror) -> list[Line]:
     return [line(f"{mirror.name}: no longer mirrored; {mirror.path} and {mirror.remote} stay as they are")]
 
 
+def removed_pattern_lines(glob: str) -> list[Line]:
+    """The answer of `remove` for a pattern."""
+    return [line(f"{glob}: its folders are no longer mirrored; they and their remotes stay as they are")]
+
+
 def pass_lines(name: str, result: PassResult, took_s: float) -> list[Line]:
     """The answer of `sync` and `wait` for one mirror."""
     what = _counts(result) if result.committed else "nothing to do"

@@ -48,6 +48,9 @@ from lfssync.transfers import transfer_for
 from lfssync.workbench import Session, Workbench, open_bench
 from lfssync.workingcopy import WorkingCopy
 
+_ROOT_FACT = "root"
+"""The store's name for which directory was mirrored last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -106,6 +109,15 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         return result
 
 
+def _identity(directory: Path) -> list[str | int] | None:
+    """Which directory it is: where its path leads to, and its device and inode; None when it is not there."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None  # the scan says so
+    return [os.path.realpath(directory), status.st_dev, status.st_ino]
+
+
 @contextlib.contextmanager
 def _translated(mirror: Mirror) -> Iterator[None]:
     try:
@@ -161,15 +173,27 @@ class _Pass:
     def _scan(self) -> Changes:
         """Look at the disk; a directory that lost most of its files is a question and not a commit."""
         mirror = self.mirror
+        root = _identity(mirror.path)
+        recorded = self.store.fact(_ROOT_FACT)
+        before = recorded if isinstance(recorded, list) else None
+        if before and root and before[0] != root[0] and not self.order.accept_deletions:
+            raise BlockedError(
+                f"{mirror.path} leads to {root[0]} now, and not to {before[0]} any more",
+                f"put it back, or approve with: lfssync sync --accept-deletions {mirror.name}",
+            )
         changes = scan(
             os.fsencode(mirror.path), self.order.paths, self.store, mirror.ignore, tracked_stays=self.copy is not None
         )
         self.warnings += changes.warnings
-        if most_is_gone(changes) and mirror.delete is DeletePolicy.MIRROR and not self.order.accept_deletions:
+        is_a_question = mirror.delete is DeletePolicy.MIRROR and not self.order.accept_deletions
+        if is_a_question and most_is_gone(changes, before is not None and before != root):
             raise BlockedError(
                 f"{len(changes.removed)} of {changes.tracked} files are gone from {mirror.path}",
                 f"bring them back, or approve with: lfssync sync --accept-deletions {mirror.name}",
             )
+        if before != root:
+            with self.store.transaction():
+                self.store.record_facts({_ROOT_FACT: root})
         return changes
 
     def _refresh(self, refs: Refs) -> Refs:

@@ -56,9 +56,11 @@ def release(
             if not isinstance(error, UserError):
                 report.failure(error)
             raise
+        is_new = store.receipt(done.receipt.ref) is None
         with store.transaction():
             store.record_receipt(done.receipt)
-        report.released(version, done.commit)
+        if is_new:
+            report.released(version, done.commit)
         return done
 
 

@@ -48,7 +48,7 @@ CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Besides the control characters these are the Unicode line ends, and bytes of a path that are not UTF-8."""
 
-_LOGIN = "leave it out and store it with `lfssync login`"
+_LOGIN = "leave it out and let git's credential helper keep it"
 _REMEDY = "use hf:owner/name, gh:owner/name, gl:group/name, https://..., ssh://..., user@host:path or a path"
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*|\[[0-9A-Fa-f:.]+\])"
 _URL = re.compile(

@@ -89,15 +89,20 @@ class Report:
 
     def _record(self) -> dict[str, Any]:
         record = self._store.fact(_FACT)
-        return record if isinstance(record, dict) else {}
+        return record if isinstance(record, dict) and record.get("of") == _place(self._mirror) else {}
 
     def _update(self, fields: dict[str, object]) -> None:
         with self._store.transaction():
-            self._store.record_facts({_FACT: self._record() | fields})
+            self._store.record_facts({_FACT: self._record() | fields | {"of": _place(self._mirror)}})
 
 
 def _told(error: LfssyncError, since: float) -> dict[str, Any]:
     return {"kind": error.kind, "message": error.message, "remedy": error.remedy, "since": since}
+
+
+def _place(mirror: Mirror) -> list[str]:
+    """What a record is about: it says nothing about the same mirror with another remote."""
+    return [str(mirror.path), mirror.remote, mirror.branch, mirror.into]
 
 
 def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> MirrorStatus:
@@ -113,8 +118,9 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
         with reading(state_dir / "state.db") as store:
             if store is not None:
                 found = store.fact(_FACT)
-                record = found if isinstance(found, dict) else {}
-                refs = [receipt.ref for receipt in store.receipts()]
+                if isinstance(found, dict) and found.get("of") == _place(mirror):  # else it tells of another remote
+                    record = found
+                refs = [receipt.ref for receipt in store.receipts()] if record else []
                 tags = tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))
     except TransientError as error:
         record = {"state": State.FAILED.value, "error": _told(error, time.time())}

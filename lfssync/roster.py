@@ -55,7 +55,7 @@ def _found_before(
         return []  # nothing was mirrored yet, or the state cannot be read: then the passes say so
     before = []
     for name in kept:
-        path = None if name in names else _remembered(places.state_dir / "mirrors" / name)
+        path = None if name in names else remembered(places.state_dir / "mirrors" / name)
         if path is None or (os.path.lexists(path) and not path.is_symlink()):
             continue
         pattern = next((pattern for pattern in patterns if PurePath(path).match(pattern.glob)), None)
@@ -64,7 +64,8 @@ def _found_before(
     return before
 
 
-def _remembered(state_dir: Path) -> Path | None:
+def remembered(state_dir: Path) -> Path | None:
+    """The directory that a mirror's state was made for, or None without state, or without files in it."""
     try:
         with reading(state_dir / "state.db") as store:
             # Without files there is nothing to protect.

@@ -91,13 +91,17 @@ def scan(
     return Changes(tuple(changed), tuple(removed), tracked, tuple(walk.warnings))
 
 
-def most_is_gone(changes: Changes) -> bool:
+def most_is_gone(changes: Changes, is_other_directory: bool) -> bool:
     """Whether so much vanished at once that a person should say if that is meant (an unmounted disk looks like this).
 
     Rotation must not trip it: one checkpoint leaves while another arrives.
+
+    Args:
+        changes: What the scan found.
+        is_other_directory: Whether the directory is not the one that was mirrored before: then new files are no excuse.
     """
     gone = len(changes.removed)
-    new = sum(change.known is None for change in changes.changed)
+    new = 0 if is_other_directory else sum(change.known is None for change in changes.changed)
     left = changes.tracked - gone + new
     return gone > 0 and (left == 0 or (gone >= 10 and left < changes.tracked / 2))
 

@@ -7,8 +7,10 @@ acknowledged it, now or earlier; what changed while it was sent is deferred, nev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
@@ -103,14 +105,20 @@ class Securing:
             uploaded = self.transfer.upload([sources[lfs] for lfs in missing], self.monitor)
             self.sent_bytes += uploaded.sent_bytes
             changed = uploaded.changed
+        self._acknowledged(sources.keys() - set(changed))
         for one in batch:
             if one.lfs in changed:
                 deferred.append(Deferred(one.path, "still changing", one.signature.size_bytes))
             else:
                 done.append(one)
-        self.objects |= sources.keys() - set(changed)
         release(batch)
         batch.clear()
+
+    def _acknowledged(self, objects: Set[LfsObject]) -> None:
+        """Note what the remote has: a pass that fails later does not ask for it again."""
+        self.objects |= objects
+        with self.store.transaction():
+            self.store.confirm(self.transfer.endpoint, (lfs.oid for lfs in objects), time.time())
 
     def ensure(self, objects: Iterable[LfsObject], root: Path) -> None:
         """Make sure that the remote has objects which commits of others, or of earlier passes, name.
@@ -123,7 +131,9 @@ class Securing:
             BlockedError: One is neither there nor here.
         """
         wanted = list(dict.fromkeys(lfs for lfs in objects if lfs not in self.objects))
-        missing = self.transfer.missing(wanted) if wanted else []
+        confirmed = self.store.confirmed(self.transfer.endpoint, (lfs.oid for lfs in wanted))
+        asked = [lfs for lfs in wanted if lfs.oid not in confirmed]
+        missing = self.transfer.missing(asked) if asked else []
         texts: set[LfsObject] = set()
         for start in range(0, len(missing), OPEN_FILES):
             sources: list[Source] = []
@@ -142,7 +152,7 @@ class Securing:
             finally:
                 for source in sources:
                     os.close(source.fd)
-        self.objects |= set(wanted) - texts
+        self._acknowledged(set(wanted) - texts)
 
     def _upload(self, sources: list[Source]) -> None:
         uploaded = self.transfer.upload(sources, self.monitor)
@@ -155,9 +165,13 @@ class Securing:
                 )
 
     def ensure_recorded(self, root: Path) -> None:
-        """Make sure that the remote has the objects of all recorded files, unless it has confirmed each one before."""
+        """See to it that the objects of all recorded files get confirmed, unless they were before.
+
+        Args:
+            root: The mirrored directory.
+        """
         if not self.proven:
-            self.ensure(self.store.unconfirmed(self.transfer.endpoint, 0.0), root)
+            self.ensure(self.store.unconfirmed(self.transfer.endpoint, inf), root)
             self.proven = True
 
     def _find(self, lfs: LfsObject, root: Path) -> tuple[int, bytes] | None:
@@ -225,7 +239,8 @@ class Securing:
             self.transfer.confirm(self._sorted())
         with self.store.transaction():
             self.store.confirm(endpoint, (lfs.oid for lfs in self.objects), at)
-            self.store.record_facts({PROVEN_FACT: endpoint if self.proven else None})
+            if self.proven:
+                self.store.record_facts({PROVEN_FACT: endpoint})
 
     def _sorted(self) -> list[LfsObject]:
         return sorted(self.objects, key=lambda lfs: lfs.oid)

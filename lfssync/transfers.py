@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lfssync.errors import UserError
+from lfssync.errors import BlockedError, UserError
 from lfssync.gitcommand import Git
 from lfssync.model import Mirror, TransferKind
-from lfssync.remotes import RemoteKind, parse_remote
+from lfssync.remotes import Remote, RemoteKind, parse_remote
 from lfssync.transfer import Transfer
 from lfssync.transfer.bare import open_bare
 from lfssync.transfer.gitlfs import GitLfsTransfer
+
+
+def _where_git_goes(remote: Remote, git: Git) -> Remote:
+    """The place that the user's own git means by an address (`url.<base>.insteadOf`): objects must go there, too.
+
+    Hosts are left to git-lfs, which follows the same rules; what matters here is what lies on this machine's disks.
+    """
+    fetches = git.run("ls-remote", "--get-url", remote.url).text
+    pushes = _pushed_to(remote.url, git) or fetches
+    if not any(address.startswith(("/", "file://")) for address in (remote.url, fetches, pushes)):
+        return remote
+    if fetches != pushes:
+        raise BlockedError(
+            f"git fetches {remote.url} from {fetches} but pushes it to {pushes}",
+            "name one of the two as the remote, or take url.*.pushInsteadOf out of your git configuration",
+        )
+    return remote if fetches == remote.url else parse_remote(fetches, Path.home())
+
+
+def _pushed_to(url: str, git: Git) -> str | None:
+    """Where `url.<base>.pushInsteadOf` sends pushes to an address: the longest rule that fits decides."""
+    asked = git.run("config", "-z", "--get-regexp", r"^url\..*\.pushinsteadof$", accept=(0, 1))
+    rules = [line.partition("\n") for line in asked.stdout.decode("utf-8", "surrogateescape").split("\0") if line]
+    fitting = [(key, instead) for key, _, instead in rules if instead and url.startswith(instead)]
+    if not fitting:
+        return None
+    key, instead = max(fitting, key=lambda rule: len(rule[1]))
+    return key.removeprefix("url.").removesuffix(".pushinsteadof") + url.removeprefix(instead)
 
 
 def transfer_for(mirror: Mirror, git: Git) -> Transfer:
@@ -21,14 +49,10 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
         git: The mirror's git dir, where stock git-lfs needs a place for copies.
 
     Raises:
-        BlockedError: The remote is a path, and there is no repository.
+        BlockedError: The remote is a path, and there is no repository; or git pushes elsewhere than it fetches.
         UserError: `transfer = "bare"`, but the remote is not on this machine's disks.
     """
-    remote = parse_remote(mirror.remote, Path.home())
-    if remote.kind is not RemoteKind.LOCAL:  # the user's own git may know a shorter way (url.<base>.insteadOf)
-        rewritten = git.run("ls-remote", "--get-url", remote.url).text
-        if rewritten.startswith(("/", "file://")):
-            remote = parse_remote(rewritten, Path.home())
+    remote = _where_git_goes(parse_remote(mirror.remote, Path.home()), git)
     folder = open_bare(Path(remote.path)) if remote.kind is RemoteKind.LOCAL else None
     if mirror.transfer is TransferKind.GIT_LFS:
         return GitLfsTransfer(git, remote.url, mirror.branch, folder)

@@ -98,7 +98,7 @@ CONFIGURATIONS = [
     ({"remote": '"--upload-pack=id"'}, "", 3, ["--upload-pack=id", "option"]),
     ({"remote": '"ssh://-oProxyCommand=id/x"'}, "", 3, ["ssh://-oProxyCommand=id/x"]),
     ({"remote": '"git@-oProxyCommand=id:x"'}, "", 3, ["git@-oProxyCommand=id:x"]),
-    ({"remote": '"https://me:s3cret@host/x"'}, "", 3, ["password", "lfssync login"]),
+    ({"remote": '"https://me:s3cret@host/x"'}, "", 3, ["password", "credential helper"]),
     ({"remote": '"http://example.org/x"'}, "", 3, ["http://example.org/x", "https://"]),
     ({"remote": '"ftp://example.org/x"'}, "", 3, ["'ftp'"]),
     ({"remote": '"nothing"'}, "", 3, ["'nothing'"]),

@@ -201,7 +201,7 @@ def test_the_error_of_a_mis_spelt_key() -> None:
         (mirror('remote = "../m.git"'), 3, "relative", "whole path"),
         (mirror('remote = "my-model"'), 3, "relative", "hf:owner/name"),
         (mirror('remote = "--upload-pack=x"'), 3, "option", "hf:owner/name"),
-        (mirror('remote = "https://me:s3cr3t@h/x"'), 3, "https://***@h/x", "lfssync login"),
+        (mirror('remote = "https://me:s3cr3t@h/x"'), 3, "https://***@h/x", "credential helper"),
         (mirror('into = "/a"'), 3, "into '/a' is not a plain relative path", "models/small"),
         (mirror('into = "a/"'), 3, "plain relative", "models/small"),
         (mirror('into = "a//b"'), 3, "plain relative", "models/small"),

@@ -178,7 +178,7 @@ def test_secrets_are_refused_and_never_repeated(text: str) -> None:
 def test_the_remedy_for_a_password_is_the_keyring() -> None:
     error = refusal(f"https://me:{SECRET}@example.com/o/n")
     assert error.message == "remote 'https://***@example.com/o/n' has a password in it"
-    assert "lfssync login" in error.remedy
+    assert "credential helper" in error.remedy
 
 
 @pytest.mark.parametrize(
