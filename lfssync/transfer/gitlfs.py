@@ -45,8 +45,8 @@ _PINNED = (
 _MISSING = re.compile(r"^\s*\(missing\) .*\(([0-9a-f]{64})\)\s*$", re.MULTILINE)
 _NOBODY = Ident("lfssync", "lfssync@localhost", "0 +0000")
 _LOOK_S = 0.2
-_MEMORY = Path("/dev/shm")  # noqa: S108 (made by `tempfile`, mode 0700)
-"""git-lfs up to 3.4 syncs its progress file after every 32 KiB; only in memory that costs nothing."""
+_SHORT_BYTES = 1 << 20
+"""The progress file is emptied when it gets longer than this."""
 
 
 class GitLfsTransfer:
@@ -230,8 +230,7 @@ def _copied(source: Source, git: Git) -> bool:
 @contextlib.contextmanager
 def _progress(advance: Callable[[str, int], None]) -> Iterator[dict[str, str]]:
     """Follow git-lfs's progress file; gives the environment that has it written. Source: git-lfs-config(5)."""
-    memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-    with workroom(memory) as room:
+    with workroom(_memory()) as room:
         (room / "progress").touch()
         ended = threading.Event()
         follower = threading.Thread(target=_follow, args=(room / "progress", advance, ended), name="git-lfs progress")
@@ -243,11 +242,21 @@ def _progress(advance: Callable[[str, int], None]) -> Iterator[dict[str, str]]:
             follower.join()
 
 
+def _memory() -> Path:
+    """A folder in memory: git-lfs up to 3.4 syncs its progress file every 32 KiB, which only there costs nothing."""
+    places = (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir())  # noqa: S108 (made with 0700)
+    return Path(next(place for place in places if os.path.isabs(place) and os.access(place, os.W_OK | os.X_OK)))
+
+
 def _follow(file: Path, advance: Callable[[str, int], None], ended: threading.Event) -> None:
-    with file.open("rb") as lines:
+    with file.open("r+b") as lines:
         rest = b""
         while not ended.wait(_LOOK_S):
             *whole, rest = (rest + lines.read()).split(b"\n")
+            if lines.tell() > _SHORT_BYTES:  # git-lfs appends, so it goes on at the start; a line or two may get lost
+                lines.truncate(0)
+                lines.seek(0)
+                rest = b""
             latest = {}
             for line in whole:  # "upload 1/3 32768/3000000 <name>"
                 words = line.split(b" ", 3)
