@@ -103,11 +103,13 @@ def until_done(
         NotDoneError: Time ran out; says what is in the way.
     """
     deadline = time.monotonic() + timeout_s
+    in_the_way = ""
     while True:
         try:
             result = look(max(deadline - time.monotonic(), 0.0))
         except TransientError as error:
-            in_the_way = error.message
+            if not in_the_way or not (stop.is_set() or time.monotonic() >= deadline):  # else it only ran out of time
+                in_the_way = error.message
             pause_s = error.retry_after_s or min(max(mirror.quiet_s, 1.0), 5.0)
         else:
             if not result.deferred:
