@@ -36,7 +36,11 @@ def moment(recorded: object) -> str:
 
 def exact(text: str) -> str:
     r"""Text for a document: unchanged if it is text at all; bytes that are none become `\x..`."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair, which stands for no byte of a name
+        raw = text.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def exact_path(path: bytes) -> str:

@@ -56,7 +56,7 @@ _URL = re.compile(
     + _HOST
     + r"(?P<port>:[0-9]{1,5})?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
 )
-_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*@" + _HOST + r":(?P<path>[^-].*)")
+_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*@" + _HOST + r":(?P<path>[^-:].*)")
 _SHORTHAND = re.compile(r"(?P<hub>hf|gh|gl):(?P<path>[^:]*)")
 _HELPER = re.compile(r"[^/@\[]*::")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]*)://")

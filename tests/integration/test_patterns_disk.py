@@ -187,7 +187,9 @@ def test_directories_that_meet_through_a_symlink_are_refused(tmp_path: Path, pla
     folders(tmp_path, "real/inner", "other")
     (tmp_path / "way").symlink_to("real")
     one, outer, inner, same, other = (
-        configured(places, f"path = '{tmp_path / path}'\nname = '{name}'\nremote = '/srv/r.git'").mirrors[0]
+        configured(
+            places, f"path = '{tmp_path / path}'\nname = '{name}'\nremote = '/srv/{'e' if name == 'e' else 'r'}.git'"
+        ).mirrors[0]
         for name, path in [("a", "real"), ("b", "way"), ("c", "way/inner"), ("d", "way"), ("e", "other")]
     )
     check_directories([one, other])
