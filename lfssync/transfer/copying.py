@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -161,19 +160,6 @@ def _clear_leftovers(folder: Path) -> None:
                     shutil.rmtree(folder / name)
             finally:
                 os.close(fd)
-
-
-def temporary_name(folder: Path) -> Path:
-    """A name for a single temporary file that says whose it is, for `clear_leftovers`; prefer a `workroom`."""
-    return folder / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove single temporary files whose process is gone."""
-    for file in folder.glob(f"{_PREFIX}*-*"):
-        owner = file.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and not file.is_dir():
-            file.unlink(missing_ok=True)
 
 
 def sync_file(file: Path) -> None:
