@@ -21,6 +21,7 @@ from lfssync.classification import RULES_FACT, Classification, classification, i
 from lfssync.commitmessage import message
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Edit, FastImport, blob_oid
+from lfssync.gitcommand import Git
 from lfssync.healing import heal
 from lfssync.lock import held
 from lfssync.model import (
@@ -39,7 +40,7 @@ from lfssync.model import (
 from lfssync.plan import CommitPlan, Records, known_of, plan, still_unread
 from lfssync.reconcile import place, reconcile
 from lfssync.report import Report
-from lfssync.repository import Refs, Repository
+from lfssync.repository import Refs, Repository, tidy
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
 from lfssync.stage import Policy, Stage
 from lfssync.store import PROVEN_FACT, Store
@@ -154,8 +155,10 @@ class _Pass:
         reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
         changes = self._scan()
         refs = self.bench.refs()
-        if not (changes.changed or changes.removed or self.order.verify or refs.head != refs.tip):
-            return PassResult(refs.head, self.store.receipt(self.repository.head_ref), warnings=tuple(self.warnings))
+        last = self.store.receipt(self.repository.head_ref)
+        is_delivered = refs.head == refs.tip and (last.commit if last else None) == refs.head
+        if is_delivered and not (changes.changed or changes.removed or self.order.verify):
+            return PassResult(refs.head, last, warnings=tuple(self.warnings))
         refs = self._refresh(refs)
         root_fd = os.open(self.mirror.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -165,6 +168,8 @@ class _Pass:
         if committed.head == refs.head:  # what changed here came from the branch, by a `git pull` for example
             made = replace(made, added=(), changed=(), removed=(), content_bytes=0)
         head, receipt = self._deliver(refs, committed)
+        if committed.head != refs.head:
+            self._tidy()
         return PassResult(
             head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
             self.bench.securing.sent_bytes, tuple(deferred), tuple(self.warnings),
@@ -312,6 +317,16 @@ class _Pass:
             self.copy.keep(self.mirror.branch, {"pushed": refs.head})
         return refs.head, receipt
 
+    def _tidy(self) -> None:
+        """Keep git dirs small over months; what goes wrong there is no reason to fail."""
+        try:
+            if self.copy is None:  # the objects of a working copy are its own
+                tidy(self.repository.git, _OURS_KEPT)
+            if self.mirror.embedded:
+                tidy(Git(Path(self.mirror.remote), stop=self.session.stop), _EMBEDDED_KEPT)
+        except LfssyncError as error:
+            self.warnings.append(f"{error.message}; {error.remedy}")
+
     def _remotes(self) -> list[str]:
         """The remotes that this mirror had before, oldest first."""
         found = self.store.fact(_REMOTES_FACT)
@@ -326,3 +341,7 @@ class _Pass:
 
 _REMOTES_FACT = "remotes"
 _REMOTES_KEPT = 4
+_OURS_KEPT = "1.hour.ago"
+"""Every commit leaves an older picture of the directory behind."""
+_EMBEDDED_KEPT = "2.weeks.ago"
+"""It may hold the only copy of what somebody deletes there."""

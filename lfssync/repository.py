@@ -332,3 +332,22 @@ class Repository:
 def can_be(path: bytes) -> bool:
     """Whether a path can be in a checkout at all: it leads nowhere else."""
     return not any(part in (b"", b".", b"..") for part in path.split(b"/"))
+
+
+def tidy(git: Git, keep_since: str) -> None:
+    """Pack what many small commits left behind, once there is enough of it; nothing does that by itself here.
+
+    Args:
+        git: The git dir; under the mirror's lock, so that nobody of ours writes there.
+        keep_since: How long what nothing refers to is kept, as git-gc(1) takes it for `--prune`.
+    """
+    objects = git.git_dir / "objects"
+    loose = sum(1 for _ in (objects / "17").glob("*"))
+    packs = sum(1 for _ in (objects / "pack").glob("*.pack"))
+    if loose > _LOOSE_IN_ONE_FOLDER or packs > _PACKS:
+        git.run("gc", "--quiet", f"--prune={keep_since}")
+
+
+_LOOSE_IN_ONE_FOLDER = 27
+"""One of 256 folders stands for all, as in git's own `gc.auto`."""
+_PACKS = 50
