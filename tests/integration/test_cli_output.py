@@ -145,10 +145,11 @@ def test_a_name_is_only_needed_where_there_is_a_choice_and_a_wrong_one_is_put_ri
     )
     (tmp_path / "other").mkdir()
     said(run("add", "other", folder=tmp_path))
-    for words in (["wait"], ["log"], ["tag", "v1"]):
+    for words in (["log"], ["tag", "v1"]):
         assert complaint(run(*words, folder=tmp_path), 2) == (
             "error: which mirror is meant?; name one of: my-model, other\n"
         )
+    said(run("wait", folder=tmp_path))  # may I shut down? is a question about all of them
     assert "name one of: my-model, other" in complaint(run("diff", "qqq", folder=tmp_path), 2)
 
 
