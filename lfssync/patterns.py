@@ -219,7 +219,6 @@ class Claims:
     def __init__(self) -> None:
         self._by_name: dict[str, Mirror] = {}
         self._in: dict[Path, list[Mirror]] = {}
-        self._at: dict[tuple[str, str], list[Mirror]] = {}
         self._below: dict[Path, Mirror] = {}
 
     def claim(self, mirror: Mirror, directory: Path) -> UserError | None:
@@ -233,7 +232,6 @@ class Claims:
         if refusal is None:
             self._by_name[mirror.name] = mirror
             self._in.setdefault(directory, []).append(mirror)
-            self._at.setdefault((mirror.remote, mirror.branch), []).append(mirror)
             for parent in directory.parents:
                 self._below.setdefault(parent, mirror)
         return refusal
@@ -253,23 +251,7 @@ class Claims:
         outer = next((self._in[parent][0] for parent in directory.parents if parent in self._in), None)
         if outer:
             return _nested(mirror, outer)
-        if directory in self._below:
-            return _nested(self._below[directory], mirror)
-        for other in self._at.get((mirror.remote, mirror.branch), ()):
-            if _overlap(mirror.into, other.into):
-                return UserError(
-                    f"mirrors {other.name!r} and {mirror.name!r} would overwrite each other's files on branch"
-                    f" {mirror.branch} of {mirror.remote}",
-                    "give each another `into`, neither inside the other, or another branch",
-                )
-        return None
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether two sub-folders of a repository are the same, or one lies in the other."""
-    parts = [PurePosixPath(into).parts for into in (one, other)]
-    shorter = min(len(part) for part in parts)
-    return parts[0][:shorter] == parts[1][:shorter]
+        return _nested(self._below[directory], mirror) if directory in self._below else None
 
 
 def _nested(inner: Mirror, outer: Mirror) -> UserError:

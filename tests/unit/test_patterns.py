@@ -128,19 +128,6 @@ def test_a_refused_claim_takes_nothing() -> None:
     assert claims.claim(Mirror("b", Path("/b"), "/r2"), Path("/b")) is None
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "fits"),
-    [("", "", False), ("", "x", False), ("x", "x/y", False), ("x/y", "x", False), ("x", "xy", True), ("a", "b", True)],
-)
-def test_two_directories_never_share_a_place_on_a_branch(one: str, other: str, fits: bool) -> None:
-    claims = Claims()
-    assert claims.claim(Mirror("a", Path("/a"), "/r", into=one), Path("/a")) is None
-    refusal = claims.claim(Mirror("b", Path("/b"), "/r", into=other), Path("/b"))
-    assert (refusal is None) is fits
-    assert fits or "overwrite each other's files" in str(refusal)
-    assert claims.claim(Mirror("c", Path("/c"), "/r", "dev", into=other), Path("/c")) is None
-
-
 def test_the_same_place_twice_is_refused_and_another_branch_is_not() -> None:
     claims = Claims()
     assert claims.claim(Mirror("a", Path("/a"), "/r"), Path("/a")) is None
