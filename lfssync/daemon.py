@@ -92,6 +92,7 @@ class Daemon:
         ):
             try:
                 self._configure(self._load(), [])
+                self._publish()
                 server.start()
                 notify("READY=1")
                 _log.info("mirroring %d director%s", len(self._workers), "y" if len(self._workers) == 1 else "ies")
@@ -116,7 +117,7 @@ class Daemon:
         for worker in self._workers.values():
             worker.tick(now, polling)
         self._begin_passes(now)
-        self._live = {name: self._live_document(name, worker) for name, worker in self._workers.items()}
+        self._publish()
         moments = [self._look_at, *(worker.tick_at for worker in self._workers.values())]
         if len(self._passes) < PASSES_AT_ONCE:
             moments += [due_at for due_at, _ in self._waiting()]
@@ -246,11 +247,14 @@ class Daemon:
             _log.info("%s is in order again", about)
         self._complaints[about] = complaints
 
-    def _live_document(self, name: str, worker: Worker) -> Document:
-        """What only the daemon knows about a mirror; the record that its passes leave may be impossible to write."""
-        trouble = worker.trouble
-        error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
-        return {"waiting": worker.is_waiting or name in self._passes, "error": error}
+    def _publish(self) -> None:
+        """Say what only the daemon knows; the record that passes leave may be impossible to write."""
+        live: Document = {}
+        for name, worker in self._workers.items():
+            trouble = worker.trouble
+            error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
+            live[name] = {"waiting": worker.is_waiting or name in self._passes, "error": error}
+        self._live = live  # replaced as a whole, for the threads that answer requests
 
     # -- requests, in threads of their own -----------------------------------------------------------------------
 

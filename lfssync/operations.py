@@ -251,7 +251,8 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
             f"{mirror.name} is made by the pattern {' and '.join(made_by)}",
             f"remove that (lfssync remove '{made_by[0]}'), or the folder" if made_by else "look at the configuration",
         )
-    roster.forget(state_dir)
+    if not os.path.lexists(mirror.path):
+        roster.forget(state_dir)  # or a pattern that matches would keep it
     _poke(places)
     if purge and state_dir.exists():
         with held(state_dir, PURGE_TIMEOUT_S, threading.Event()):

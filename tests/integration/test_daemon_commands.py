@@ -367,10 +367,9 @@ class Listener:
         self._socket.settimeout(0.1)
         self._thread = threading.Thread(target=self._serve)
 
-    @property
-    def address(self) -> str:
-        """A repository there."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/model.git"
+    def repository(self, name: str) -> str:
+        """The address of a repository there."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/{name}.git"
 
     def __enter__(self) -> Listener:
         self._thread.start()
@@ -396,7 +395,7 @@ class Listener:
 def test_one_trouble_is_one_line_in_the_log(pair: Pair, daemon: Daemon) -> None:
     with Listener(hangs_up=True) as host:
         write(pair.directory / "file", b"1")
-        configure(pair.table(remote=host.address))
+        configure(pair.table(remote=host.repository(pair.name)))
         with daemon.start():
             soon(lambda: host.calls >= 3, daemon.said)
             found = status()
@@ -419,7 +418,9 @@ def test_troubled_mirrors_do_not_hold_up_the_others(pair: Pair, daemon: Daemon, 
         shutil.rmtree(one.remote)
     with Listener(hangs_up=False) as host:
         configure(
-            *(one.table() for one in lost), *(one.table(remote=host.address) for one in silent_ones), pair.table()
+            *(one.table() for one in lost),
+            *(one.table(remote=host.repository(one.name)) for one in silent_ones),
+            pair.table(),
         )
         with daemon.start():
             soon(lambda: host.calls >= 3, daemon.said)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import config, operations
+from lfssync import config, executors, operations
 from lfssync.answers import MirrorStatus
 from lfssync.control import ask
 from lfssync.errors import BlockedError
@@ -191,7 +191,9 @@ def test_a_deleted_folders_mirror_is_removed_on_request(outputs: Path, daemon: D
         soon(lambda: "run" in mirrored_by_the_daemon(), daemon.said)
 
 
-def test_a_folder_moved_elsewhere_and_linked_goes_on(outputs: Path, daemon: Daemon, tmp_path: Path) -> None:
+def test_a_folder_moved_elsewhere_and_linked_goes_on_once_that_is_approved(
+    outputs: Path, daemon: Daemon, tmp_path: Path
+) -> None:
     configure({"path": "~/outputs/*"})
     run = write(outputs / "run" / "file", b"x").parent
     with daemon.start():
@@ -200,6 +202,9 @@ def test_a_folder_moved_elsewhere_and_linked_goes_on(outputs: Path, daemon: Daem
         shutil.move(str(run), str(tmp_path / "larger disk"))
         run.symlink_to(tmp_path / "larger disk")
         write(run / "new", b"y")
+        soon(lambda: known()["run"].state is State.BLOCKED, known)
+        (moved,) = roster(config.load(places()), places()).mirrors
+        executors.connect(places(), config.load(places())).sync(moved, True, silent)
         embedded(run).arrives()
 
 
