@@ -35,6 +35,7 @@ _TASK_FILES = 32
 _AHEAD = 6
 """How many handfuls may be read before the receiver took the first: bounds open descriptors."""
 
+_CHANGING = "still changing"
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 BlobWriter = Callable[[str, int, Iterable[bytes]], None]
@@ -137,7 +138,7 @@ class Stage:
         finally:
             os.close(parent)
         if signature != change.signature:
-            return self._deferred(change, "still changing")
+            return self._deferred(change, _CHANGING)
         oid = blob_oid(len(target), [target])
         self.blobs(oid, len(target), [target])
         return Staged(change.path, signature, oid)
@@ -145,7 +146,7 @@ class Stage:
     def _file(self, change: Change, fd: int) -> Staged | Deferred:
         status = wait_if_racy(fd, time.time_ns())
         if not stat.S_ISREG(status.st_mode):
-            return self._deferred(change, "no regular file any more")
+            return self._deferred(change, _CHANGING)
         signature = Signature.of(status)
         if reason := self._unsettled(change.path, fd, signature):
             return self._deferred(change, reason)
@@ -157,7 +158,7 @@ class Stage:
         storage = decide(verdict, signature.size_bytes, is_binary(head), pointer, self.policy.lfs_threshold_bytes)
         staged = self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
         if staged is None or Signature.of(os.fstat(fd)) != signature or self._unsettled(change.path, fd, signature):
-            return self._deferred(change, "still changing")
+            return self._deferred(change, _CHANGING)
         return staged
 
     def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
@@ -286,5 +287,5 @@ def _handfuls(changes: Iterable[Change]) -> Iterator[list[Change]]:
 def _reason(error: OSError) -> str:
     """Words for what keeps a file from being read."""
     if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE):
-        return "vanished or replaced while it was looked at"
+        return _CHANGING  # vanished or replaced since the scan: the next look says what it is now
     return (error.strerror or str(error)).lower()

@@ -144,7 +144,7 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("where", [ATTRIBUTES, b"sub/.gitattributes", b"sub/deep/.gitattributes"])
+@pytest.mark.parametrize("where", [ATTRIBUTES, b"sub/.gitattributes"])
 @pytest.mark.parametrize("hinted", [False, True], ids=["whole", "hinted"])
 def test_changed_rules_move_files_in_and_out_of_lfs(tmp_path: Path, where: bytes, hinted: bool) -> None:
     site = Site.make(tmp_path, lfs_threshold_bytes=THRESHOLD)

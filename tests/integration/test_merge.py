@@ -134,24 +134,43 @@ CASES: dict[str, tuple[dict[bytes, Content], dict[bytes, Content], dict[bytes, C
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_diverged(tmp_path: Path, case: str) -> None:
-    """Ours is as we have it; theirs where we did nothing; both sides stay in history."""
-    before, ours, theirs, besides = CASES[case]
-    site = make(tmp_path, {b"a": b"filler", b"b": b"filler", **before})
-    site.lay(ours)
+def test_diverged(tmp_path: Path) -> None:
+    """All cases side by side: ours is as we have it, theirs where we did nothing; both sides stay in history."""
+
+    def side(which: int) -> dict[bytes, Content]:
+        return {
+            case.encode() + b"/" + path: content
+            for case, sides in CASES.items()
+            for path, content in sides[which].items()
+        }
+
+    site = make(tmp_path, {b"a": b"filler", **side(0)})
+    site.lay(side(1))
     commit_without_delivery(site)
-    their_commit = web(site, theirs)
+    their_commit = web(site, side(2))
     site.sync()
+    besides = {case.encode() + b"/" + path: content for case, s in CASES.items() for path, content in s[3].items()}
     site.assert_mirrored(besides=besides)
     parents = git("log", "-1", "--format=%P", "main", cwd=site.remote).decode().split()
     assert their_commit in parents
     assert len(parents) == 2
-    for path, content in theirs.items():
-        if isinstance(content, bytes) and content not in (BIG + b"theirs", BIG + b"t"):
-            assert in_history(site, path, content)
+    theirs = tree(site.clone(their_commit))
+    for path, content in side(2).items():
+        assert (path in theirs) == (content is not None)
     assert_never_forced(site)
     site.put({b"a": b"goes on"})
+    assert_never_forced(site)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "folder" in case])
+def test_diverged_at_the_top(tmp_path: Path, case: str) -> None:
+    before, ours, theirs, besides = CASES[case]
+    site = make(tmp_path, {b"a": b"filler", b"b": b"filler", **before})
+    site.lay(ours)
+    commit_without_delivery(site)
+    web(site, theirs)
+    site.sync()
+    site.assert_mirrored(besides=besides)
     assert_never_forced(site)
 
 

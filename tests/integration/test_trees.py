@@ -347,7 +347,7 @@ contents = st.one_of(
 rounds = st.lists(st.dictionaries(paths, contents, min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rounds=rounds, data=st.data())
 def test_any_sequence_of_changes(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[dict[bytes, Content]], data: st.DataObject
