@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 from lfssync.errors import LfssyncError
 from lfssync.gitcommand import Git
 from lfssync.model import Mirror
+from lfssync.repository import set_aside
 from lfssync.store import discard, is_damage
-
-DAMAGED = "repo.git.damaged"
 
 
 def heal(mirror: Mirror, state_dir: Path, error: LfssyncError) -> bool:
@@ -43,8 +41,7 @@ def heal(mirror: Mirror, state_dir: Path, error: LfssyncError) -> bool:
     )
     if _is_sound(git_dir, *question):
         return False
-    shutil.rmtree(state_dir / DAMAGED, ignore_errors=True)
-    os.rename(git_dir, state_dir / DAMAGED)
+    set_aside(git_dir)
     return True
 
 

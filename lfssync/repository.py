@@ -9,6 +9,7 @@ The one thing to know: branch and `mirrored` move together in one ref transactio
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -67,7 +68,7 @@ class Repository:
         """Make the git dir if it is not there. It is bare: no file of the mirrored directory ever configures it."""
         if not (self.git.git_dir / "HEAD").is_file():
             self.git.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            shutil.rmtree(self.git.git_dir, ignore_errors=True)
+            set_aside(self.git.git_dir)
             self.git.run(
                 "init", "--quiet", "--bare", "--template=", "--initial-branch", self.branch, str(self.git.git_dir)
             )
@@ -332,6 +333,13 @@ class Repository:
 def can_be(path: bytes) -> bool:
     """Whether a path can be in a checkout at all: it leads nowhere else."""
     return not any(part in (b"", b".", b"..") for part in path.split(b"/"))
+
+
+def set_aside(git_dir: Path) -> None:
+    """Rename a git dir that is broken beyond use; it is kept until the next one breaks."""
+    if git_dir.exists():
+        shutil.rmtree(damaged := git_dir.with_name(f"{git_dir.name}.damaged"), ignore_errors=True)
+        os.rename(git_dir, damaged)
 
 
 def tidy(git: Git, keep_since: str) -> None:

@@ -216,7 +216,7 @@ def test_all_state_lost(tmp_path: Path) -> None:
     site.assert_mirrored(besides={b"gone": b"1"})  # nothing says any more that it was ours
 
 
-@pytest.mark.parametrize("damage", ["HEAD", "objects", "refs", "config", "packed-refs"])
+@pytest.mark.parametrize("damage", ["HEAD", "objects", "refs", "config", "packed-refs", "no HEAD", "an object"])
 def test_a_damaged_git_dir(tmp_path: Path, damage: str) -> None:
     site = Site.make(tmp_path, lfs_threshold_bytes=THRESHOLD)
     site.put({b"a": b"1", b"big": BIG, b"sub/b": b"2"})
@@ -227,12 +227,20 @@ def test_a_damaged_git_dir(tmp_path: Path, damage: str) -> None:
     place = repository / damage
     if place.is_dir():
         shutil.rmtree(place)
+    elif damage == "no HEAD":
+        (repository / "HEAD").unlink()
+    elif damage == "an object":
+        tree_oid = git("rev-parse", "main^{tree}", cwd=repository).decode().strip()
+        place = repository / "objects" / tree_oid[:2] / tree_oid[2:]
+        place.chmod(0o644)
+        place.write_bytes(random_bytes(4, 50))
     else:
         place.write_bytes(random_bytes(3, 300))
     site.lay({b"a": b"2", b"new": BIGGER})
     site.sync()
     assert is_built_on(site, tip)
     site.assert_mirrored()
+    assert (site.state / "repo.git.damaged").is_dir()  # what was in it can still be looked at
 
 
 def test_git_dirs_stay_small(tmp_path: Path) -> None:
