@@ -35,7 +35,7 @@ from tests.integration.daemons import (
     write_configuration,
 )
 
-HUGE_BYTES = 3 << 29
+HUGE_BYTES = 3 << 30
 """Holes, but hashing and copying them takes a second or more."""
 
 WRITER = """
