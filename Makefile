@@ -64,7 +64,8 @@ system-for-demo:
 	@$(call system,git git-lfs)
 
 system-for-test:
-	@$(call system,git git-lfs strace fish zsh setsid:util-linux systemd-analyze:systemd)
+	@$(call system,git git-lfs strace fish zsh setsid:util-linux systemd-analyze:systemd \
+		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus)
 
 # $(1): what pip installs. An environment that works is brought up to date, any other is made anew.
 define install
@@ -84,6 +85,7 @@ endef
 # $(1): programs that must be there; each is in the Debian package of the same name, or of the name after the colon.
 define system
 missing=
+PATH="$$PATH:/usr/sbin:/sbin" # where servers are
 for program in $(1); do
 	command -v "$${program%:*}" >/dev/null || missing="$$missing $${program#*:}"
 done
@@ -107,5 +109,12 @@ fi
 echo "installing the system packages$$missing"
 # One unreachable package source must not stop an install that the others can serve.
 $$as_root apt-get update --quiet=2 || echo 'going on with the package lists as they are' >&2
+# The tests start the servers that they need, on the loopback: no package shall start one of its own meanwhile.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $$policy ]; then
+	trap "$$as_root rm -f $$policy" EXIT
+	printf '#!/bin/sh\nexit 101\n' | $$as_root tee $$policy >/dev/null
+	$$as_root chmod 755 $$policy
+fi
 $$as_root env DEBIAN_FRONTEND=noninteractive $$install --quiet=2 -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 </dev/null
 endef

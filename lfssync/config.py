@@ -33,7 +33,9 @@ from lfssync.settings import (
     choice,
     duration,
     ignore_patterns,
+    lfs_url,
     nearest,
+    rate,
     rescan_interval,
     size,
     string,
@@ -284,6 +286,8 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "min_interval": duration,
     "rescan": rescan_interval,
     "lfs_threshold": size,
+    "lfs_url": lfs_url,
+    "rate_limit": rate,
 }
 """What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
 
@@ -293,5 +297,6 @@ _FIELDS = {
     "min_interval": "min_interval_s",
     "rescan": "rescan_s",
     "lfs_threshold": "lfs_threshold_bytes",
+    "rate_limit": "rate_limit_bytes",
 }
 """The fields of `Mirror` that are not called like their key."""

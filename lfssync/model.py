@@ -57,6 +57,7 @@ class TransferKind(StrEnum):
 
     AUTO = "auto"
     BARE = "bare"
+    HTTP = "http"
     GIT_LFS = "git-lfs"
 
 
@@ -82,6 +83,10 @@ class Mirror:
     min_interval_s: float = 0.0
     rescan_s: float = 600.0
     lfs_threshold_bytes: int = LFS_THRESHOLD_BYTES
+    lfs_url: str = ""
+    """Where the LFS server is, when the remote's address does not tell; see `transfer.endpoint`."""
+    rate_limit_bytes: int = 0
+    """At most so many bytes a second are sent to a host or taken from it; 0 means no limit."""
     embedded: bool = False
     """True when no remote was named: a bare repository of our own, created on first use."""
 

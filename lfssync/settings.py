@@ -15,7 +15,7 @@ from typing import Any
 
 from lfssync.errors import UserError
 from lfssync.patterns import escape
-from lfssync.remotes import CONTROL_CHARACTER
+from lfssync.remotes import CONTROL_CHARACTER, RemoteKind, parse_remote
 
 DURATION_MAX_S = 366 * 86400.0
 RESCAN_MIN_S = 0.1
@@ -127,6 +127,30 @@ def size(value: Any) -> int:
     if not isinstance(value, str):
         raise UserError(f'must be a size such as "1MiB", not {_type_name(value)}', "put it in quotes, with its unit")
     return size_bytes(value)
+
+
+def rate(value: Any) -> int:
+    """Bytes a second in the value of a key such as `50MB/s`; 0 for no limit.
+
+    Raises:
+        UserError: It is no rate.
+    """
+    text = string(value)
+    if not text.endswith("/s") and text != "0":
+        raise UserError(f"{text!r} is not a rate", 'write it like "50MB/s", or "0" for no limit')
+    return size_bytes(text.removesuffix("/s"))
+
+
+def lfs_url(value: Any) -> str:
+    """The address of an LFS server, which is held to the same rules as a remote's.
+
+    Raises:
+        UserError: It is no https address, nor an http address of this machine.
+    """
+    remote = parse_remote(string(value), Path("/"))
+    if remote.kind not in (RemoteKind.HTTPS, RemoteKind.HTTP):
+        raise UserError(f"{remote.url} is not the address of an LFS server", "write https://HOST/PATH/info/lfs")
+    return remote.url
 
 
 def ignore_patterns(value: Any) -> tuple[str, ...]:

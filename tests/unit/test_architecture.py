@@ -25,6 +25,8 @@ HOUSE = (
     "lfssync.attributes",
     "lfssync.commitmessage",
     "lfssync.debounce",
+    "lfssync.credentials",
+    "lfssync.web",
     # what the user wants
     "lfssync.places",
     "lfssync.patterns",

@@ -60,6 +60,8 @@ def test_every_key() -> None:
         min_interval = "1m"
         rescan = "1d"
         lfs_threshold = "512KiB"
+        lfs_url = "https://lfs.example.org/me/my-model/info/lfs"
+        rate_limit = "1.5MB/s"
     """
     assert read(text).mirrors == (
         Mirror(
@@ -77,6 +79,8 @@ def test_every_key() -> None:
             min_interval_s=60.0,
             rescan_s=86400.0,
             lfs_threshold_bytes=512 * 1024,
+            lfs_url="https://lfs.example.org/me/my-model/info/lfs",
+            rate_limit_bytes=1_500_000,
         ),
     )
 
@@ -186,7 +190,12 @@ def test_the_error_of_a_mis_spelt_key() -> None:
         (mirror('ignore = ["a\\nb"]'), 3, "control character", "one string"),
         (mirror('delete = "mirorr"'), 3, 'must be "mirror" or "keep", not \'mirorr\'', '"mirror"'),
         (mirror('incomplete = "skip"'), 3, '"wait" or "commit"', "wait"),
-        (mirror('transfer = "http"'), 3, '"auto", "bare" or "git-lfs"', "auto"),
+        (mirror('transfer = "scp"'), 3, '"auto", "bare", "http" or "git-lfs"', "auto"),
+        (mirror('rate_limit = "50MB"'), 3, "rate_limit: '50MB' is not a rate", "50MB/s"),
+        (mirror("rate_limit = 50"), 3, "rate_limit: must be a string", "quotes"),
+        (mirror('lfs_url = "git@host:a/b"'), 3, "is not the address of an LFS server", "/info/lfs"),
+        (mirror('lfs_url = "http://host/a/info/lfs"'), 3, "in clear over the network", "https://"),
+        (mirror('lfs_url = "https://me:secret@host/a"'), 3, "has a password in it", "leave it out"),
         # values
         (mirror('quiet = "5 minutes"'), 3, "quiet: '5 minutes' is not a duration", "10m"),
         (mirror('rescan = "0s"'), 3, "rescan: '0s' is too short", "100ms"),
