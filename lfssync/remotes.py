@@ -105,6 +105,11 @@ def is_relative_path(text: str) -> bool:
     return not text.startswith(("/", "~")) and ":" not in text.partition("/")[0]
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address and with or without brackets, is this machine itself."""
+    return bool(_LOOPBACK.fullmatch(host.strip("[]").lower()))
+
+
 def mask(text: str) -> str:
     """An address fit for messages and logs: passwords, tokens and queries become `***`, in doubt too much of it."""
     scheme = _SCHEME.match(text)
@@ -195,7 +200,7 @@ def _from_url(text: str, scheme: str) -> Remote:
     if _BAD_ESCAPE.search(path) or any(part in ("", ".", "..") for part in unquote(path).split("/")):
         raise _refused(text, "has a path that is not clean", "leave out empty parts, '.', '..' and odd '%' escapes")
     host = url["host"].lower()
-    if scheme == RemoteKind.HTTP and not _LOOPBACK.fullmatch(host.strip("[]")):
+    if scheme == RemoteKind.HTTP and not is_loopback(host):
         raise _refused(text, "would send your token in clear over the network", "use https://")
     user = f"{url['user']}@" if url["user"] else ""
     address = f"{scheme}://{user}{host}{url['port'] or ''}/{path}"
