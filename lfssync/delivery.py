@@ -14,7 +14,7 @@ import re
 import time
 from dataclasses import dataclass
 
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
+from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import NETWORK_TIMEOUT_S, Output
 from lfssync.giterrors import explain, telling_line
@@ -190,13 +190,13 @@ def _refusal(output: Output, url: str) -> LfssyncError:
     if re.search(refusals, told, re.IGNORECASE) and "declined" not in reason:
         return AuthError(f"{url} refuses the push: {reason}", "use an account that may write there, or another branch")
     if "cannot create" in told:
-        return BlockedError(f"{url} refuses the push: {reason}", "choose another name, or remove the one in the way")
+        return RefusedError(f"{url} refuses the push: {reason}", "choose another name, or remove the one in the way")
     if re.search(
         r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error", reason
     ):
         return TransientError(f"{url} does not take the push: {reason}", "it is tried again")
     if "already exists" in reason:
         return BlockedError(f"{url}: a tag of that name is already there", "choose another version")
-    return BlockedError(
+    return RefusedError(
         f"{url} refuses the push: {reason or telling_line(output.stderr)}", "do what the host says, then sync again"
     )

@@ -63,6 +63,10 @@ class BlockedError(LfssyncError):
     kind = "blocked"
 
 
+class RefusedError(BlockedError):
+    """A person must decide, and it was the remote that said no: it is asked again ever more seldom."""
+
+
 class NotDoneError(LfssyncError):
     """Time ran out, or files are still being written: nothing failed, it is just not finished yet."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import signal
 
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
+from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
 
 _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     (
@@ -38,17 +38,17 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     (
         r"does not appear to be a git repository|repository '.*' not found|Repository (or object )?not found|"
         r"returned error: 404|No such file or directory.*\n?.*Could not read from remote",
-        BlockedError,
+        RefusedError,
         "check the address and its permissions, create the repository, or point the mirror elsewhere",
     ),
     (
         r"aborted by hook|hook declined",
-        BlockedError,
+        RefusedError,
         "see what the remote's hook says",
     ),
     (
         r"returned error: (413|507|509)|Insufficient Storage|over (its|your) (data )?quota|Bandwidth limit exceeded",
-        BlockedError,
+        RefusedError,
         "make room at the host, or mirror elsewhere",
     ),
     (

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lfssync import backoff
 from lfssync.debounce import MAX_PATHS, Debounce, Due
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
+from lfssync.errors import LfssyncError, TransientError
 from lfssync.lock import BusyError
 from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, show
 from lfssync.pipeline import Order, run_pass
@@ -23,17 +24,6 @@ from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
 
 CHECK_EVERY_S = 1.0
-DECISION_RETRY_S = 15.0
-"""What a person must decide is looked at again so often: the person may have decided."""
-
-BACKOFF_LAST_S = 300.0
-"""The longest pause after troubles that pass by themselves."""
-
-AUTH_BACKOFF_LAST_S = 1800.0
-"""The longest pause after a refused login: hosts lock accounts that try too often."""
-
-_AUTH_BACKOFF_FIRST_S = 30.0
-_BACKOFF_FIRST_S = 1.0
 VERIFY_EVERY_S = 3600.0
 """The remote is asked so often for what it holds, even when nothing changes here."""
 
@@ -233,25 +223,12 @@ class Worker:
 
     def _failed(self, error: LfssyncError, now: float) -> None:
         self._failures += 1
-        pause_s = self._pause_s(error)
+        pause_s = backoff.pause_s(error, self._failures, random.random())  # noqa: S311 (jitter, not a secret)
         self._held_until = now + pause_s
         if self.trouble is None or str(self.trouble.error) != str(error):
             self.trouble = Trouble(error, time.time())
             self._said.pop(str(error), None)
         self._say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s")
-
-    def _pause_s(self, error: LfssyncError) -> float:
-        if isinstance(error, BlockedError | UserError):
-            return DECISION_RETRY_S
-        if isinstance(error, TransientError) and error.retry_after_s is not None:
-            return error.retry_after_s
-        first_s, last_s = (
-            (_AUTH_BACKOFF_FIRST_S, AUTH_BACKOFF_LAST_S)
-            if isinstance(error, AuthError)
-            else (_BACKOFF_FIRST_S, BACKOFF_LAST_S)
-        )
-        ceiling_s = min(first_s * 2 ** min(self._failures, 16), last_s)
-        return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 (jitter, not a secret)
 
     def _say(self, level: int, text: str, now: float, ending: str = "") -> None:
         """Log what may be true for weeks: once, and every hour as long as it is."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
+from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError
 from lfssync.model import show
 from lfssync.web.messages import Answer
 
@@ -51,7 +51,7 @@ def refusal(answer: Answer, what: str) -> LfssyncError:
 
     Returns:
         `AuthError` for 401, 403 and 407; `TransientError` for what passes, with the server's own wish how long to
-        wait; `BlockedError` for what a person must decide; `LfssyncError` for what must be a fault of ours.
+        wait; `RefusedError` for what a person must decide; `LfssyncError` for what must be a fault of ours.
     """
     message = f"{what}: {told(answer)}"
     if answer.status == 401:
@@ -65,7 +65,7 @@ def refusal(answer: Answer, what: str) -> LfssyncError:
     if answer.status in _TRANSIENT:
         return TransientError(message, "it is tried again", retry_after_s(answer.headers))
     if answer.status in _BLOCKED:
-        return BlockedError(message, _BLOCKED[answer.status])
+        return RefusedError(message, _BLOCKED[answer.status])
     return LfssyncError(message, _SERVER)
 
 

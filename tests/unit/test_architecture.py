@@ -25,6 +25,7 @@ HOUSE = (
     "lfssync.attributes",
     "lfssync.commitmessage",
     "lfssync.debounce",
+    "lfssync.backoff",
     "lfssync.credentials",
     "lfssync.web",
     "lfssync.web.messages",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
+from lfssync.errors import AuthError, RefusedError, LfssyncError, TransientError, UserError
 from lfssync.giterrors import explain, telling_line
 
 READ = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n"
@@ -13,8 +13,8 @@ READ = "fatal: Could not read from remote repository.\n\nPlease make sure you ha
 @pytest.mark.parametrize(
     ("stderr", "kind"),
     [
-        ("fatal: '/nope' does not appear to be a git repository\n" + READ, BlockedError),
-        ("remote: Repository not found.\nfatal: repository 'https://h/x/' not found", BlockedError),
+        ("fatal: '/nope' does not appear to be a git repository\n" + READ, RefusedError),
+        ("remote: Repository not found.\nfatal: repository 'https://h/x/' not found", RefusedError),
         ("fatal: unable to access 'https://h/x/': Failed to connect to h port 443", TransientError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 403", AuthError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 429", TransientError),
@@ -27,14 +27,14 @@ READ = "fatal: Could not read from remote repository.\n\nPlease make sure you ha
         ("ssh: Could not resolve hostname h: Name or service not known\n" + READ, TransientError),
         ("fatal: detected dubious ownership in repository at '/srv/r.git'\n" + READ, UserError),
         ("fatal: transport 'ext' not allowed", UserError),
-        ("fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly", BlockedError),
+        ("fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly", RefusedError),
         ("error: file write error: No space left on device\nfatal: unable to write object", TransientError),
         ("fatal: Unable to create '/x/.git/index.lock': File exists.\n\nAnother git process", TransientError),
         ("fatal: cannot lock ref 'refs/heads/m': is at 11 but expected 22", TransientError),
         ("fatal: cannot lock ref 'refs/heads/a/b': 'refs/heads/a' exists; cannot create", LfssyncError),
         ("batch response: Authentication required: Authorization error: http://h/info/lfs", AuthError),
         ("batch response: Rate limit exceeded: http://h/objects/batch", TransientError),
-        ("Repository or object not found: http://h/objects/batch\nCheck that it exists", BlockedError),
+        ("Repository or object not found: http://h/objects/batch\nCheck that it exists", RefusedError),
         ("dial tcp 127.0.0.1:1: connect: connection refused", TransientError),
         ("fatal: out of memory, malloc failed", TransientError),
         ("fatal: bad object HEAD", LfssyncError),
