@@ -20,10 +20,10 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from lfssync.errors import BlockedError, TransientError
-from lfssync.remotes import is_loopback
 from lfssync.web.connections import BLOCK_BYTES, Live, session
-from lfssync.web.failures import stopped_error, translated
-from lfssync.web.messages import Answer, Body, Request, host_of
+from lfssync.web.failures import translated
+from lfssync.web.messages import Answer, Body, Request, host_of, origin, require_safe
+from lfssync.web.retrying import stopped_error
 from lfssync.web.trust import Trust
 
 __all__ = ["BLOCK_BYTES", "Answer", "Body", "Client", "Request", "Stream", "host_of"]
@@ -102,7 +102,7 @@ class Client:
         """As `send`, but the body of the answer is left to be read block by block."""
         url, headers, method, body = request.url, dict(request.headers), request.method, request.body
         for _ in range(REDIRECTS + 1):
-            _require_safe(url)
+            require_safe(url)
             response = self._exchange(method, url, headers, body, request.answer_timeout_s)
             try:
                 target = response.headers.get("Location")
@@ -112,7 +112,7 @@ class Client:
             finally:
                 response.close()
             target = urljoin(url, target)
-            if _origin(target) != _origin(url):
+            if origin(target) != origin(url):
                 headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise BlockedError(
@@ -188,22 +188,6 @@ class Client:
 
     def _is_stopped(self) -> bool:
         return self._aborted or self._stop.is_set()
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-
-
-def _require_safe(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
-        safe = safe and bool(parts.hostname) and parts.username is None and (parts.port or 1) > 0
-    except ValueError:
-        safe = False
-    if not safe:
-        raise BlockedError(f"{host_of(url)} may not be talked to in clear, or is no address", "use https://")
 
 
 def _bounded(blocks: Iterator[bytes], where: str) -> Iterator[bytes]:

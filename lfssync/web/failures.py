@@ -13,6 +13,7 @@ import requests
 import urllib3
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.web.retrying import stopped_error
 
 _AGAIN = "check the network; it is tried again"
 _CERTIFICATE_WORDS = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "doesn't match")
@@ -84,11 +85,6 @@ def translated(where: str, stopped: Callable[[], bool]) -> Iterator[None]:
         if stopped():
             raise stopped_error() from error
         raise _explained(error, where) from error
-
-
-def stopped_error() -> TransientError:
-    """What is raised when it was told to stop."""
-    return TransientError("stopped before everything was delivered", "the next start goes on from here")
 
 
 def _explained(error: Exception, where: str) -> LfssyncError:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from lfssync.errors import TransientError
+from lfssync.errors import BlockedError, TransientError
+from lfssync.remotes import is_loopback
 
 ANSWER_TIMEOUT_S = 60.0
 
@@ -87,5 +88,29 @@ class Answer:
 
 def host_of(url: str) -> str:
     """Who an address belongs to, for messages: never its path or query, which may hold a signature."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the server"
+    except ValueError:
+        return "the server"
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: who gets what is sent to an address."""
     parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or "the server"
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def require_safe(url: str) -> None:
+    """Make sure that an address is one, without a login in it, and that nobody on the way can read along.
+
+    Raises:
+        BlockedError: It is not.
+    """
+    try:
+        parts = urlsplit(url)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        safe = safe and bool(parts.hostname) and parts.username is None and (parts.port or 1) > 0
+    except ValueError:
+        safe = False
+    if not safe:
+        raise BlockedError(f"{host_of(url)} may not be talked to in clear, or is no address", "use https://")

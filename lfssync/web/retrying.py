@@ -50,6 +50,11 @@ class Patience:
         return draw * min(self.first_s * 2.0 ** (failures - 1), self.last_s)
 
 
+def stopped_error() -> TransientError:
+    """What is raised when it was told to stop."""
+    return TransientError("stopped before everything was delivered", "the next start goes on from here")
+
+
 def persist(action: Callable[[], T], stop: threading.Event | None = None, patience: Patience | None = None) -> T:
     """Do something until it works or patience ends.
 
