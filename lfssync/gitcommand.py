@@ -235,6 +235,40 @@ def ssh_variables() -> dict[str, str]:
     return {"GIT_SSH_COMMAND": _SSH}
 
 
+def run_child(
+    name: str, command: Sequence[str], variables: Mapping[str, str], timeout_s: float, stop: threading.Event | None
+) -> Output:
+    """Run another program for git, such as ssh, under the same rules; any exit status is an answer.
+
+    Args:
+        name: What it is called in messages.
+        command: The program and its arguments.
+        variables: Its whole environment; see `environment`.
+        timeout_s: Seconds until its process group is ended.
+        stop: When set, it is ended at once.
+
+    Raises:
+        TransientError: It could not be started, took too long, or was stopped.
+    """
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=variables,
+            cwd=_empty_folder(),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TransientError(f"{name} could not be started: {error.strerror}", f"install {name}") from error
+    try:
+        answer, stderr = _communicate(child, timeout_s, stop, name)
+    finally:
+        _end(child)
+    return Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
+
+
 @contextlib.contextmanager
 def _input(given: bytes | None) -> Iterator[int]:
     """Standard input for a child: a file in memory, because `communicate` forgets its input at a time-out."""
@@ -248,7 +282,7 @@ def _input(given: bytes | None) -> Iterator[int]:
 
 
 def _communicate(
-    child: subprocess.Popen[bytes], timeout_s: float, stop: threading.Event | None
+    child: subprocess.Popen[bytes], timeout_s: float, stop: threading.Event | None, name: str = "git"
 ) -> tuple[bytes | None, bytes]:
     deadline = time.monotonic() + timeout_s
     while True:
@@ -256,9 +290,9 @@ def _communicate(
             return child.communicate(timeout=_LOOK_S)
         except subprocess.TimeoutExpired:
             if stop is not None and stop.is_set():
-                raise TransientError("stopped before git was done", "the next start goes on from here") from None
+                raise TransientError(f"stopped before {name} was done", "the next start goes on from here") from None
             if time.monotonic() > deadline:
-                raise TransientError(f"git gave no answer within {timeout_s:.0f} s", "it is tried again") from None
+                raise TransientError(f"{name} gave no answer within {timeout_s:.0f} s", "it is tried again") from None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

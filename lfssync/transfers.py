@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lfssync.addresses import fetched_from, pushed_to
 from lfssync.errors import BlockedError, UserError
 from lfssync.gitcommand import Git
 from lfssync.model import Mirror, TransferKind
@@ -18,8 +19,7 @@ def _where_git_goes(remote: Remote, git: Git) -> Remote:
 
     Hosts are left to git-lfs, which follows the same rules; what matters here is what lies on this machine's disks.
     """
-    fetches = git.run("ls-remote", "--get-url", remote.url).text
-    pushes = _pushed_to(remote.url, git) or fetches
+    fetches, pushes = fetched_from(remote.url, git), pushed_to(remote.url, git)
     if not any(address.startswith(("/", "file://")) for address in (remote.url, fetches, pushes)):
         return remote
     if fetches != pushes:
@@ -28,17 +28,6 @@ def _where_git_goes(remote: Remote, git: Git) -> Remote:
             "name one of the two as the remote, or take url.*.pushInsteadOf out of your git configuration",
         )
     return remote if fetches == remote.url else parse_remote(fetches, Path.home())
-
-
-def _pushed_to(url: str, git: Git) -> str | None:
-    """Where `url.<base>.pushInsteadOf` sends pushes to an address: the longest rule that fits decides."""
-    asked = git.run("config", "-z", "--get-regexp", r"^url\..*\.pushinsteadof$", accept=(0, 1))
-    rules = [line.partition("\n") for line in asked.stdout.decode("utf-8", "surrogateescape").split("\0") if line]
-    fitting = [(key, instead) for key, _, instead in rules if instead and url.startswith(instead)]
-    if not fitting:
-        return None
-    key, instead = max(fitting, key=lambda rule: len(rule[1]))
-    return key.removeprefix("url.").removesuffix(".pushinsteadof") + url.removeprefix(instead)
 
 
 def transfer_for(mirror: Mirror, git: Git) -> Transfer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.errors import AuthError, RefusedError, LfssyncError, TransientError, UserError
+from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
 from lfssync.giterrors import explain, telling_line
 
 READ = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n"
