@@ -186,23 +186,23 @@ def parse(
         BlockedError: It leads to where nothing may be sent.
     """
     if not isinstance(document, dict) or not isinstance(document.get("objects"), list):
-        raise _broken("its reply names no objects")
+        raise broken("its reply names no objects")
     if (algorithm := document.get("hash_algo") or HASH_ALGORITHM) != HASH_ALGORITHM:
-        raise _broken(f"it wants the hash algorithm {_quoted(algorithm)}")
+        raise broken(f"it wants the hash algorithm {_quoted(algorithm)}")
     transfer = document.get("transfer") or BASIC
     if transfer != BASIC and transfer not in kinds:
-        raise _broken(f"it answers with the transfer {_quoted(transfer)}, which was not offered")
+        raise broken(f"it answers with the transfer {_quoted(transfer)}, which was not offered")
     asked = {lfs.oid: lfs for lfs in objects}
     standings: dict[str, Standing] = {}
     for row in document["objects"]:
         oid = row.get("oid") if isinstance(row, dict) else None
         if not isinstance(oid, str) or oid not in asked:
-            raise _broken(f"it answers about the object {_quoted(oid)}, which was not asked for")
+            raise broken(f"it answers about the object {_quoted(oid)}, which was not asked for")
         if oid in standings:
-            raise _broken(f"it answers twice about the object {oid}")
+            raise broken(f"it answers twice about the object {oid}")
         standings[oid] = _standing(row, operation, asked[oid], transfer, sent)
     if missing := asked.keys() - standings.keys():
-        raise _broken(f"it does not answer about the object {min(missing)}")
+        raise broken(f"it does not answer about the object {min(missing)}")
     return Reply(transfer, standings)
 
 
@@ -217,7 +217,7 @@ def _standing(row: Mapping[str, Any], operation: Operation, lfs: LfsObject, tran
     if specifications is None:
         specifications = row.get("_links") or {}
     if not isinstance(specifications, dict):
-        raise _broken(f"its actions for the object {lfs.oid} are none")
+        raise broken(f"its actions for the object {lfs.oid} are none")
     is_authenticated = row.get("authenticated") is True
     actions = {
         name: _action(one, is_authenticated, sent)
@@ -241,12 +241,12 @@ def _kind(transfer: str, actions: Mapping[str, Action]) -> str:
 
 def _action(specification: Any, is_authenticated: bool, sent: Sent) -> Action:
     if not isinstance(specification, dict):
-        raise _broken("one of its actions is none")
+        raise broken("one of its actions is none")
     method, body = specification.get("method") or "", specification.get("body")
     if not isinstance(method, str) or not _METHOD.fullmatch(method or "GET"):
-        raise _broken(f"it wants the method {_quoted(method)}")
+        raise broken(f"it wants the method {_quoted(method)}")
     if body is not None and not isinstance(body, str):
-        raise _broken("it wants a body that is no text")
+        raise broken("it wants a body that is no text")
     return Action(
         _href(specification.get("href")),
         _headers(specification.get("header")),
@@ -261,7 +261,7 @@ def _action(specification: Any, is_authenticated: bool, sent: Sent) -> Action:
 def _href(href: Any) -> str:
     """An address that may be talked to; what it says is not repeated, for it may be signed."""
     if not isinstance(href, str) or not re.match(r"https?://", href, re.IGNORECASE) or CONTROL_CHARACTER.search(href):
-        raise _broken("it gives a link that is no absolute address")
+        raise broken("it gives a link that is no absolute address")
     require_safe(href)
     return href
 
@@ -270,12 +270,12 @@ def _headers(header: Any) -> dict[str, str]:
     if header is None:
         return {}
     if not isinstance(header, dict):
-        raise _broken("its headers are none")
+        raise broken("its headers are none")
     found = {}
     for name, value in header.items():
         text = str(value) if type(value) in (int, float) else value
         if not isinstance(text, str) or not _HEADER_NAME.fullmatch(name) or re.search(r"[\r\n\0]", text):
-            raise _broken("one of its headers is none")
+            raise broken("one of its headers is none")
         if name.lower() not in _NOT_OURS_TO_SEND:
             found[name] = text
     return found
@@ -285,7 +285,7 @@ def _list(value: Any) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _broken("its parts are no list")
+        raise broken("its parts are no list")
     return value
 
 
@@ -321,5 +321,6 @@ def _quoted(value: Any) -> str:
     return show(repr(value)[:80].encode("utf-8", "backslashreplace"))
 
 
-def _broken(what: str) -> LfssyncError:
+def broken(what: str) -> LfssyncError:
+    """What is raised about a server that does not keep to the protocol."""
     return LfssyncError(f"the LFS server breaks the protocol: {what}", "ask who runs it")

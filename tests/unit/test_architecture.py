@@ -69,6 +69,7 @@ HOUSE = (
     "lfssync.transfer.batch",
     "lfssync.transfer.body",
     "lfssync.transfer.uploaders",
+    "lfssync.transfer.parts",
     "lfssync.transfer.copying",
     "lfssync.transfer.bare",
     "lfssync.transfer.gitlfs",
