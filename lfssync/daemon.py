@@ -21,6 +21,7 @@ from signal import SIGHUP, SIGINT, SIGTERM
 
 from lfssync import config, delivering, patterns
 from lfssync.control import Server
+from lfssync.credentials.ladder import Ladder
 from lfssync.debounce import Due
 from lfssync.errors import LfssyncError, TransientError, UserError
 from lfssync.gitcommand import require_programs
@@ -72,6 +73,7 @@ class Daemon:
         self._complaints: dict[str, set[str]] = {}
         self._mirrors: dict[str, Mirror] = {}
         self._live: Document = {}
+        self._login = Ladder(places.state_dir, os.environ, lambda: [one.remote for one in self._mirrors.values()])
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT.
@@ -224,7 +226,7 @@ class Daemon:
                 self._dismiss(name, wanted.get(name))
         for name, mirror in wanted.items():
             if name not in self._workers:
-                worker = Worker(mirror, self._places.mirror_state(name), self._wake)
+                worker = Worker(mirror, self._places.mirror_state(name), self._wake, self._login)
                 worker.start(time.monotonic())
                 self._workers[name] = worker
                 _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
@@ -274,7 +276,7 @@ class Daemon:
                 f"the running daemon does not mirror {request.get('mirror')}",
                 "look at its log: the configuration may be wrong",
             )
-        session = Session(monitor, self._stop)
+        session = Session(monitor, self._stop, login=self._login)
         answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
         self._jobs.put(lambda: self._eased(mirror))
         return answer

@@ -6,6 +6,7 @@ The one thing to know: work in this process runs in a thread of its own, and `st
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lfssync.answers import Release
 from lfssync.control import ask
+from lfssync.credentials import Credentials
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 from lfssync.protocol import Document, pass_result, release_of
@@ -43,9 +45,15 @@ class Operations(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Does the work in this process."""
+    """Does the work in this process.
+
+    Args:
+        places: Where state is.
+        login: Who knows logins.
+    """
 
     places: Places
+    login: Credentials
 
     def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
         """See `Operations.sync`."""
@@ -53,7 +61,7 @@ class Here:
         from lfssync.pipeline import Order
         from lfssync.workbench import Session
 
-        session, order = Session(monitor), Order(accept_deletions=accept_deletions)
+        session, order = Session(monitor, login=self.login), Order(accept_deletions=accept_deletions)
         return stoppable(
             session, lambda: delivering.sync(mirror, self.places.mirror_state(mirror.name), order, session)
         )
@@ -63,7 +71,7 @@ class Here:
         from lfssync import delivering
         from lfssync.workbench import Session
 
-        session = Session(monitor)
+        session = Session(monitor, login=self.login)
         return stoppable(
             session, lambda: delivering.wait(mirror, self.places.mirror_state(mirror.name), timeout_s, session)
         )
@@ -73,8 +81,15 @@ class Here:
         from lfssync import delivering
         from lfssync.workbench import Session
 
-        session, state_dir = Session(monitor), self.places.mirror_state(mirror.name)
+        session, state_dir = Session(monitor, login=self.login), self.places.mirror_state(mirror.name)
         return stoppable(session, lambda: delivering.tag(mirror, state_dir, version, message, revision, session))
+
+
+def here(places: Places) -> Here:
+    """This process, with the logins of its user."""
+    from lfssync.credentials.ladder import Ladder
+
+    return Here(places, Ladder.configured(places, os.environ))
 
 
 def stoppable(session: Session, work: Callable[[], T]) -> T:
@@ -102,7 +117,7 @@ class Asking:
     def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
         """See `Operations.sync`."""
         answer = self._ask({"command": "sync", "mirror": mirror.name, "accept_deletions": accept_deletions}, monitor)
-        return pass_result(answer) if answer else Here(self.places).sync(mirror, accept_deletions, monitor)
+        return pass_result(answer) if answer else here(self.places).sync(mirror, accept_deletions, monitor)
 
     def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
         """See `Operations.wait`. The daemon runs the passes, but the waiting is done here, where it can be ended."""
@@ -111,7 +126,7 @@ class Asking:
         def look(left_s: float) -> PassResult:
             request: Document = {"command": "look", "mirror": mirror.name, "wait_lock_s": left_s}
             answer = ask(self.places.control_socket, request, monitor, max(left_s, ANSWER_TIMEOUT_S))
-            return pass_result(answer) if answer else Here(self.places).wait(mirror, left_s, monitor)
+            return pass_result(answer) if answer else here(self.places).wait(mirror, left_s, monitor)
 
         return delivering.until_done(mirror, timeout_s, look, threading.Event())
 
@@ -125,7 +140,7 @@ class Asking:
             "revision": revision,
         }
         answer = self._ask(request, monitor)
-        return release_of(answer) if answer else Here(self.places).tag(mirror, version, message, revision, monitor)
+        return release_of(answer) if answer else here(self.places).tag(mirror, version, message, revision, monitor)
 
     def _ask(self, request: Document, monitor: Monitor) -> Document | None:
         return ask(self.places.control_socket, request, monitor, None)
@@ -134,7 +149,7 @@ class Asking:
 def connect(places: Places, configuration: Configuration) -> Operations:
     """Who does the work: the running daemon, after it was told to read this configuration, or else this process."""
     told = have_it_read(places, configuration.file)
-    return Here(places) if told is None or not told["same"] else Asking(places)
+    return here(places) if told is None or not told["same"] else Asking(places)
 
 
 def have_it_read(places: Places, file: Path) -> Document | None:

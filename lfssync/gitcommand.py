@@ -17,11 +17,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from lfssync.credentials import Credential, Credentials, nobody
+from lfssync.credentials.passing import named_beside, passed
 from lfssync.errors import TransientError, UserError
 from lfssync.giterrors import explain
 
@@ -66,6 +68,9 @@ _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15"
 _LOOK_S = 0.25
 """So often a running command looks whether it shall stop, in seconds."""
 
+_LOGINS = 2
+"""So many logins are tried for one command; the next pass goes on with the next one."""
+
 _GRACE_S = 5.0
 """So long a command may take to put its temporary files away when it is ended, in seconds."""
 
@@ -99,6 +104,7 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
         if not _SECRET.search(name) and (not name.startswith("GIT_") or _INHERITED_GIT.fullmatch(name))
     }
     return kept | {
+        "GCM_INTERACTIVE": "never",
         "GIT_ALLOW_PROTOCOL": "file:http:https:ssh",
         "GIT_ASKPASS": "",
         "GIT_TERMINAL_PROMPT": "0",
@@ -135,11 +141,13 @@ class Git:
         object_dir: Where objects live instead of `git_dir/objects`, or None (used when the mirrored directory is a
             working copy: its objects, but our configuration).
         stop: When set, running children are ended and `TransientError` is raised.
+        login: Who knows the login for a remote; without one, git asks its own credential helpers.
     """
 
     git_dir: Path
     object_dir: Path | None = None
     stop: threading.Event | None = None
+    login: Credentials = field(default_factory=nobody)
 
     def run(
         self,
@@ -166,15 +174,36 @@ class Git:
             LfssyncError: Of the kind that git's own words tell (see `explain`).
         """
         variables = (ssh_variables() if remote and not remote.startswith("/") else {}) | dict(extra or {})
-        with (
-            _input(given) as stdin,
-            self.start(*arguments, extra=variables, stdin=stdin, stdout=stdout) as child,
-        ):
-            answer, stderr = _communicate(child, timeout_s, self.stop)
-        output = Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
+
+        def run_once(*arguments: str | bytes, fds: Sequence[int] = ()) -> Output:
+            with (
+                _input(given) as stdin,
+                self.start(*arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds) as child,
+            ):
+                answer, stderr = _communicate(child, timeout_s, self.stop)
+            return Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
+
+        output = self._logged_in(remote, arguments, run_once)
         if output.status not in accept:
             raise explain(_name(arguments), output.status, output.stderr, remote)
         return output
+
+    def _logged_in(self, remote: str, arguments: Sequence[str | bytes], run_once: Callable[..., Output]) -> Output:
+        """Run a command with the login for its remote; with the next one as well, when the host refused the first."""
+        tried: set[Credential] = set()
+        output = None
+        while len(tried) < _LOGINS:
+            credential = self.login.find(remote) if remote.startswith(("https://", "http://")) else None
+            if credential is None or credential in tried:
+                break
+            tried.add(credential)
+            with passed(credential, remote, *named_beside(remote, arguments)) as way:
+                settings = [word for setting in way.settings for word in ("-c", setting)]
+                output = run_once(*settings, *arguments, fds=(way.fd,))
+                if output.status == 0 or not way.is_refused:
+                    return output
+            self.login.refused(remote, credential)
+        return output or run_once(*arguments)
 
     @contextlib.contextmanager
     def start(
@@ -184,8 +213,9 @@ class Git:
         stdin: int = subprocess.PIPE,
         stdout: int = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
+        fds: Sequence[int] = (),
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command with pipes; leaving the block ends its process group and reaps it."""
+        """Start a command with pipes, and open descriptors to inherit; leaving the block ends its process group."""
         variables = environment(os.environ) | dict(extra or {})
         if self.object_dir is not None:
             variables["GIT_OBJECT_DIRECTORY"] = str(self.object_dir)
@@ -200,6 +230,7 @@ class Git:
                 env=variables,
                 cwd=_empty_folder(),
                 start_new_session=True,
+                pass_fds=fds,
             )
         except FileNotFoundError:
             raise _not_installed("git") from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import signal
 
+from lfssync.credentials.answering import split
 from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
 
 _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
@@ -28,12 +29,12 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         r"HTTP Basic: Access denied|Permission denied \(|returned error: 401|terminal prompts disabled|"
         r"Host key verification failed|Authorization error|Git credentials for \S+ not found",
         AuthError,
-        "give git credentials for this remote (a credential helper or an ssh key the agent knows)",
+        "{login}",
     ),
     (
         r"returned error: 403|Permission to .* denied|not allowed to push|must have push access",
         AuthError,
-        "use an account that may write there",
+        "use an account that may write there: {login}",
     ),
     (
         r"does not appear to be a git repository|repository '.*' not found|Repository (or object )?not found|"
@@ -95,11 +96,20 @@ def explain(command: str, status: int, stderr: str, remote: str = "") -> Lfssync
     words = telling_line(stderr) or f"exit status {status}"
     for pattern, kind, remedy in _CLASSES:
         if found := re.search(pattern, stderr, re.IGNORECASE):
-            return kind(f"git {command}{where}: {words}", remedy.format(**found.groupdict()))
+            told = found.groupdict() | {"login": login_remedy(remote)}
+            return kind(f"git {command}{where}: {words}", remedy.format(**told))
     if status < 0:
         ended = f"git {command}{where} was ended by signal {-status} ({signal.strsignal(-status)})"
         return TransientError(ended, "see whether memory ran out")
     return LfssyncError(f"git {command}{where}: {words}", "see what git says there")
+
+
+def login_remedy(remote: str) -> str:
+    """What to do where a remote does not know us."""
+    protocol, user, host, _ = split(remote)
+    if protocol not in ("https", "http"):
+        return "let your ssh agent hold a key that the host knows"
+    return f"run lfssync login {host}" + (f" --username {user}" if user else "")
 
 
 def telling_line(stderr: str) -> str:

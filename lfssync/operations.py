@@ -106,10 +106,13 @@ def diff(places: Places, mirror: Mirror, old: str | None, new: str | None) -> li
 def restore(places: Places, mirror: Mirror, destination: Path, revision: str | None, monitor: Monitor) -> RestoreResult:
     """Write a revision into an empty folder."""
     from lfssync import restore as restoring
+    from lfssync.credentials.ladder import Ladder
     from lfssync.gitcommand import require_programs
+    from lfssync.workbench import Session
 
     require_programs()
-    return restoring.restore(mirror, places.mirror_state(mirror.name), destination, revision, monitor)
+    session = Session(monitor, login=Ladder.configured(places, os.environ))
+    return restoring.restore(mirror, places.mirror_state(mirror.name), destination, revision, session)
 
 
 def push(
@@ -117,6 +120,7 @@ def push(
 ) -> PushResult:
     """Deliver a directory once, with nothing configured and nothing kept; see `lfssync.push`."""
     from lfssync import delivering
+    from lfssync.credentials.ladder import Ladder
     from lfssync.pipeline import Order
     from lfssync.refnames import check_branch, check_tag
     from lfssync.releases import release
@@ -129,7 +133,8 @@ def push(
     path = Path(os.path.abspath(directory.expanduser()))
     _require_readable(path)
     mirror = Mirror(mirror_name(path.name), path, parse_remote(remote, Path.home()).url, branch)
-    session = Session(monitor)
+    state_dir = Places.from_environment(os.environ).state_dir
+    session = Session(monitor, login=Ladder(state_dir, os.environ, lambda: [mirror.remote]))
     with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
         result = stoppable(session, lambda: delivering.sync(mirror, Path(folder), Order(message=message), session))
         if result.deferred:
@@ -166,7 +171,7 @@ def add(places: Places, directory: Path, remote: str | None, **keys: str) -> Mir
         _require_readable(Path(path))
         keys = _working_copy_branch(Path(path), keys)
     if remote is not None:
-        table["remote"] = remote if "{" in remote else _require_answer(remote)
+        table["remote"] = remote if "{" in remote else _require_answer(places, remote)
     elif not patterns.is_pattern(path):
         _require_own_remote(places, keys.get("name") or mirror_name(Path(path).name), Path(path))
     configedit.add_mirror(places.config_file, table | keys, places)
@@ -208,17 +213,20 @@ def _require_readable(path: Path) -> None:
         raise UserError(f"{path} cannot be read", "mend its permissions")
 
 
-def _require_answer(remote: str) -> str:
+def _require_answer(places: Places, remote: str) -> str:
     """Make sure that a repository answers at an address; gives the address to write down."""
+    from lfssync.credentials.ladder import Ladder, configured_remotes
     from lfssync.gitcommand import Git
     from lfssync.remotes import RemoteKind, parse_remote
     from lfssync.transfer.bare import git_dir_of
 
     parsed = parse_remote(remote, Path.home())
+    login = Ladder(places.state_dir, os.environ, lambda: [*configured_remotes(places), parsed.url])
     try:
         if parsed.kind is RemoteKind.LOCAL:
             git_dir_of(Path(parsed.path))
-        Git(Path(os.devnull)).run("ls-remote", "--quiet", parsed.url, timeout_s=60, remote=parsed.url)
+        git = Git(Path(os.devnull), login=login)
+        git.run("ls-remote", "--quiet", parsed.url, timeout_s=60, remote=parsed.url)
     except LfssyncError as error:
         kind = type(error)
         raise (UserError if error.kind == "blocked" else kind)(error.message, error.remedy) from error

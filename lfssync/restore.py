@@ -22,6 +22,7 @@ from lfssync.model import Mirror, Monitor, Plan, State, show
 from lfssync.releases import resolve
 from lfssync.repository import Repository
 from lfssync.transfers import transfer_for
+from lfssync.workbench import Session
 
 _BATCH = 200
 _BATCH_BYTES = 64 << 20
@@ -45,7 +46,7 @@ class _Entry:
 
 
 def restore(
-    mirror: Mirror, state_dir: Path, destination: Path, revision: str | None, monitor: Monitor
+    mirror: Mirror, state_dir: Path, destination: Path, revision: str | None, session: Session
 ) -> RestoreResult:
     """Write a revision into a folder.
 
@@ -54,7 +55,7 @@ def restore(
         state_dir: Its state folder, whose objects are not fetched again.
         destination: Absent, or an empty folder.
         revision: A tag, a branch or a commit; None for the mirror's branch.
-        monitor: Receives progress.
+        session: Who watches, when to stop, and who knows the login for the remote.
 
     Raises:
         UserError: The destination is not empty, or the revision is unknown.
@@ -70,9 +71,9 @@ def restore(
             f"{error.filename}: {(error.strerror or '').lower()}", "choose a folder you may write"
         ) from error
     try:
-        repository = _fetched(mirror, state_dir, folder / "git")
+        repository = _fetched(mirror, state_dir, Git(folder / "git", stop=session.stop, login=session.login))
         commit = resolve(repository, revision or mirror.branch)
-        written = _write(repository, mirror, commit, folder / "files", monitor)
+        written = _write(repository, mirror, commit, folder / "files", session.progress)
         if destination.exists():
             destination.rmdir()
         os.rename(folder / "files", destination)
@@ -91,9 +92,9 @@ def _require_empty(destination: Path) -> None:
         raise UserError(f"{destination} is not an empty folder", "choose a new or an empty one")
 
 
-def _fetched(mirror: Mirror, state_dir: Path, git_dir: Path) -> Repository:
+def _fetched(mirror: Mirror, state_dir: Path, git: Git) -> Repository:
     """A git dir of its own with everything the remote has; what this machine has already is not fetched."""
-    git = Git(git_dir)
+    git_dir = git.git_dir
     git.run("init", "--quiet", "--bare", "--template=", "--initial-branch", mirror.branch, str(git_dir))
     ours = state_dir / "repo.git" / "objects"
     if ours.is_dir():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync import workingcopy
+from lfssync.credentials import Credentials, nobody
 from lfssync.delivery import Delivery
 from lfssync.embedded import ensure_remote
 from lfssync.errors import BlockedError, TransientError
@@ -27,11 +28,12 @@ from lfssync.workingcopy import WorkingCopy
 
 @dataclass(slots=True)
 class Session:
-    """What outlives a single pass: who watches, when to stop, and signatures seen before (where leases do not work)."""
+    """What outlives a single pass: who watches, when to stop, signatures seen (where leases do not work), logins."""
 
     monitor: Monitor = silent
     stop: threading.Event = field(default_factory=threading.Event)
     seen: dict[bytes, Seen] = field(default_factory=dict)
+    login: Credentials = field(default_factory=nobody)
 
     def progress(self, event: Plan | Progress) -> None:
         """Hand progress on; also where long reads and copies notice that they shall stop.
@@ -90,7 +92,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     require_programs()
     remember(store, mirror)
     copy = workingcopy.find(mirror.path) if mirror.path.is_dir() else None
-    git = Git(state_dir / "repo.git", copy.objects if copy else None, session.stop)
+    git = Git(state_dir / "repo.git", copy.objects if copy else None, session.stop, session.login)
     repository = Repository(git, mirror.branch)
     repository.create()
     repository.clear_leftovers()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync import backoff
+from lfssync.credentials import Credentials
 from lfssync.debounce import MAX_PATHS, Debounce, Due
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.lock import BusyError
@@ -70,11 +71,12 @@ class Worker:
         mirror: The mirror.
         state_dir: Its state folder.
         wake: Called from the watcher's thread when a hint came that nobody expects.
+        login: Who knows the login for its remote.
     """
 
-    def __init__(self, mirror: Mirror, state_dir: Path, wake: Callable[[], None]) -> None:
+    def __init__(self, mirror: Mirror, state_dir: Path, wake: Callable[[], None], login: Credentials) -> None:
         self.mirror = mirror
-        self.session = Session()
+        self.session = Session(login=login)
         self.trouble: Trouble | None = None
         self._state_dir = state_dir
         self._inbox = _Inbox(wake)

@@ -191,7 +191,7 @@ class GitLfsTransfer:
     def _own_git_dir(self) -> Iterator[Git]:
         """A git dir for git-lfs alone; what a killed run left in it is cleared away first."""
         folder = self._git.git_dir / "git-lfs"
-        git = Git(folder, stop=self._git.stop)
+        git = Git(folder, stop=self._git.stop, login=self._git.login)
         try:
             shutil.rmtree(folder, ignore_errors=True)
             git.run("init", "--quiet", "--bare", "--template=", "--initial-branch", self._branch, str(folder))

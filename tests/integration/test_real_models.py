@@ -51,9 +51,9 @@ def test_a_real_model_is_mirrored_released_cloned_and_restored(model: Path, tmp_
     assert without_attributes(clone(remote, tmp_path / "newest")) == without_attributes(model)
     for revision in ("v2.0.1", released.commit, released.commit[:8]):
         destination = tmp_path / f"restored-{revision}"
-        assert restore(mirror, tmp_path / "state", destination, revision, lambda _: None).commit == released.commit
+        assert restore(mirror, tmp_path / "state", destination, revision, Session()).commit == released.commit
         assert tree(destination) == tree(copy)
-    restore(mirror, tmp_path / "state", tmp_path / "tip", "main", lambda _: None)
+    restore(mirror, tmp_path / "state", tmp_path / "tip", "main", Session())
     assert without_attributes(tmp_path / "tip") == without_attributes(model)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lfssync import delivering
 from lfssync.errors import BlockedError, LfssyncError, UserError
-from lfssync.model import Mirror, Progress, TransferKind, silent
+from lfssync.model import Mirror, Progress, TransferKind
 from lfssync.restore import RestoreResult, restore
 from lfssync.workbench import Session
 from tests.helpers import clone, git, make_bare, random_bytes, tree, write
@@ -37,7 +37,7 @@ def site(tmp_path: Path) -> Site:
 
 def fetch(site: Site, revision: str | None = None, into: Path | None = None) -> Path:
     destination = into or site.base / f"restored-{len(list(site.base.iterdir()))}"
-    result = restore(site.mirror, site.state, destination, revision, silent)
+    result = restore(site.mirror, site.state, destination, revision, Session())
     assert result.files == len(tree(destination))
     return destination
 
@@ -125,7 +125,7 @@ def test_the_destination_may_be_an_empty_folder_and_nothing_else(site: Site, tmp
     for place in (full, file, link, site.directory):
         before = stamps(tmp_path)
         with pytest.raises(UserError, match="not an empty folder"):
-            restore(site.mirror, site.state, place, None, silent)
+            restore(site.mirror, site.state, place, None, Session())
         assert stamps(tmp_path) == before
 
 
@@ -142,7 +142,7 @@ def assert_refused(site: Site, revision: str | None, kind: type[LfssyncError], m
     root = os.fsencode(place)
     del before[root]
     with pytest.raises(kind, match=match):
-        restore(site.mirror, site.state, place / "restored", revision, silent)
+        restore(site.mirror, site.state, place / "restored", revision, Session())
     after = {path: stamp for path, stamp in stamps(site.base).items() if not path.startswith(os.fsencode(site.state))}
     del after[root]
     assert after == before
@@ -174,7 +174,7 @@ def test_progress_ends_at_the_size(site: Site, tmp_path: Path) -> None:
         if isinstance(event, Progress):
             seen[event.path] = max(seen.get(event.path, 0), event.done_bytes)
 
-    result = restore(site.mirror, site.state, tmp_path / "restored", None, monitor)
+    result = restore(site.mirror, site.state, tmp_path / "restored", None, Session(monitor))
     assert result == RestoreResult(site.tip(), result.files, sum(
         os.lstat(os.path.join(folder, name)).st_size
         for folder, _, names in os.walk(tmp_path / "restored") for name in names

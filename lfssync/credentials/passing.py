@@ -1,0 +1,69 @@
+"""Hands a login to a git child: over an open descriptor that it inherits, to a helper that knows one address.
+
+Used by `gitcommand` around every command that talks to a host. The one thing to know: neither the command line nor the
+environment of any child has the secret; it is in an anonymous file in memory, which goes with the last child that
+holds it. Whether the host refused it is read from that file as well: git has its helper erase what did not work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lfssync.credentials import Credential, answering
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What a git child needs to log in.
+
+    Args:
+        settings: For git's `-c`; they put our helper in the place of the user's own.
+        fd: What the child must inherit.
+    """
+
+    settings: tuple[str, ...]
+    fd: int
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether git had the login erased, as it does when the host says that it is wrong."""
+        return os.fstat(self.fd).st_size == 0
+
+
+def named_beside(remote: str, arguments: Sequence[str | bytes]) -> list[str]:
+    """Addresses on the same host that git's arguments name by `-c`: an LFS server's, or the remote that it belongs to.
+
+    Args:
+        remote: What the login is for.
+        arguments: Git's.
+    """
+    settings = [os.fsdecode(word) for option, word in pairwise(arguments) if option == "-c"]
+    found = [value for key, _, value in (setting.partition("=") for setting in settings) if key.endswith("url")]
+    protocol, _, host, _ = answering.split(remote)
+    return [value for value in found if value != remote and answering.split(value)[::2] == (protocol, host)]
+
+
+@contextlib.contextmanager
+def passed(credential: Credential, *addresses: str) -> Iterator[Passed]:
+    """Make a login ready for a git child.
+
+    Args:
+        credential: The login.
+        addresses: What it is for: the remote, and whatever belongs to it on the same host.
+    """
+    fd = os.memfd_create(answering.MEMORY)
+    try:
+        os.write(fd, f"{credential.username}\n{credential.secret}".encode())
+        words = [sys.executable, "-I", "-S", answering.__file__]
+        words += [word for address in addresses for word in ("--for", address)]
+        helper = "!" + shlex.join([*words, "--fd", str(fd)])
+        settings = ("credential.helper=", f"credential.helper={helper}", "credential.useHttpPath=true")
+        yield Passed(settings, fd)
+    finally:
+        os.close(fd)
