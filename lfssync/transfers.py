@@ -12,6 +12,7 @@ from lfssync.remotes import Remote, RemoteKind, parse_remote
 from lfssync.transfer import Transfer
 from lfssync.transfer.bare import open_bare
 from lfssync.transfer.gitlfs import GitLfsTransfer
+from lfssync.transfer.overssh import StockIfNeeded
 
 
 def _where_git_goes(remote: Remote, git: Git) -> Remote:
@@ -35,20 +36,27 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
 
     Args:
         mirror: Its `remote`, `branch` and `transfer` decide.
-        git: The mirror's git dir, where stock git-lfs needs a place for copies.
+        git: The mirror's git dir, where stock git-lfs needs a place for copies; with the logins for hosts.
 
     Raises:
         BlockedError: The remote is a path, and there is no repository; or git pushes elsewhere than it fetches.
-        UserError: `transfer = "bare"`, but the remote is not on this machine's disks.
+        UserError: `transfer` does not fit the remote.
     """
     remote = _where_git_goes(parse_remote(mirror.remote, Path.home()), git)
     folder = open_bare(Path(remote.path)) if remote.kind is RemoteKind.LOCAL else None
     if mirror.transfer is TransferKind.GIT_LFS:
         return GitLfsTransfer(git, remote.url, mirror.branch, folder)
-    if folder is not None:
-        return folder
-    if mirror.transfer is TransferKind.BARE:
+    if folder is None and mirror.transfer is TransferKind.BARE:
         raise UserError(
             f'{mirror.name}: transfer = "bare" needs a remote on disk, not {remote.url}', "leave `transfer` out"
         )
-    return GitLfsTransfer(git, remote.url, mirror.branch)
+    if folder is not None and mirror.transfer is TransferKind.HTTP:
+        raise UserError(f'{mirror.name}: transfer = "http" needs a host, not {remote.url}', "leave `transfer` out")
+    if folder is not None:
+        return folder
+    from lfssync.transfer.http import open_http
+
+    http = open_http(mirror, remote, git)
+    if remote.kind is RemoteKind.SSH and mirror.transfer is TransferKind.AUTO:
+        return StockIfNeeded(http, GitLfsTransfer(git, remote.url, mirror.branch))
+    return http

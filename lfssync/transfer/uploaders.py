@@ -7,10 +7,11 @@ before anything is sent again, because the object may be there after all. `verif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lfssync.errors import AuthError
 from lfssync.transfer import Source
@@ -38,6 +39,7 @@ class Errand:
         body: What is sent, unless the action has a body of its own.
         headers: More headers; those of the action go before them.
         answer_timeout_s: How long the server may think.
+        expected: Statuses besides 2xx that are an answer, too.
     """
 
     action: Action
@@ -46,6 +48,7 @@ class Errand:
     body: bytes | Body | None = None
     headers: Mapping[str, str] | None = None
     answer_timeout_s: float = ANSWER_S
+    expected: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +56,24 @@ class Tools:
     """What an uploader works with.
 
     Args:
-        run: Does an errand. Gives an answer of 2xx, else raises: `LinkRefused` for 401 and 403, `TransientError` for
-            what passes, `BlockedError` or `LfssyncError` for what does not. Follows redirects, and gives no login away.
+        run: Does an errand. Gives an answer of 2xx or one that is expected, else raises: `LinkRefused` for 401 and 403,
+            `TransientError` for what passes, `BlockedError` or `LfssyncError` for what does not. Follows redirects,
+            and gives no login away.
         throttle: How fast to send; for the bodies.
         advance: Told how many bytes of the object have left; it may be called with fewer than before, and from
             several threads.
         keep: A folder of the mirror's for what lets a later run go on; may not exist yet. What an uploader puts there
             it removes when the object is whole.
+        each: Runs a job for each of many things, several at a time; when one fails, no other is begun.
+        stop: When set, nothing is tried any more.
     """
 
     run: Callable[[Errand], Answer]
     throttle: Throttle
     advance: Advance
     keep: Path
+    each: Callable[[Callable[[Any], None], Sequence[Any]], object]
+    stop: threading.Event
 
 
 class Uploader(Protocol):

@@ -49,10 +49,10 @@ class Stream:
         self._where = where
         self._stopped = stopped
 
-    def blocks(self) -> Iterator[bytes]:
-        """The body, block by block."""
+    def blocks(self, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """The body, in blocks of at most so many bytes."""
         with translated(self._where, self._stopped):
-            yield from self._response.iter_content(BLOCK_BYTES)
+            yield from self._response.iter_content(size)
 
     def answer(self) -> Answer:
         """The whole of it, when it turned out to be no file."""

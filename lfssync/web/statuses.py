@@ -101,13 +101,18 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
     if re.fullmatch(r"\d{1,9}(\.\d+)?", asked):
         return min(float(asked), RETRY_AFTER_LIMIT_S)
     if (at := _moment(asked)) is not None:
-        began = _moment(headers.get("Date", ""))
+        began = date_s(headers)
         began = now if began is None else began
         return None if began is None else min(max(at - began, 0.0), RETRY_AFTER_LIMIT_S)
     rates = {match["key"]: int(match["value"]) for match in _RATE.finditer(headers.get("RateLimit", ""))}
     if rates.get("r") == 0 and "t" in rates:
         return min(rates["t"] + 1.0, RETRY_AFTER_LIMIT_S)
     return None
+
+
+def date_s(headers: Mapping[str, str]) -> float | None:
+    """When an answer was sent by its sender's own clock, in seconds since the epoch; None when it does not say."""
+    return _moment(headers.get("Date", ""))
 
 
 def _moment(text: str) -> float | None:

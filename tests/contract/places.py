@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from lfssync.gitcommand import Git
@@ -18,6 +19,7 @@ from lfssync.transfer import Transfer
 from lfssync.transfers import transfer_for
 from tests.contract.lfsserver import serving
 from tests.helpers import git, make_bare
+from tests.servers.giftless import giftless
 
 
 class Damaged(Enum):
@@ -40,6 +42,9 @@ class Place:
         objects: Where the remote keeps its LFS objects.
         damaged: See `Damaged`.
         clone_settings: What a stock `git clone` of the repository needs to find the LFS objects.
+        is_flat: Whether all objects lie side by side, and not laid out as git-lfs does.
+        incoming: Where a server has what is on its way to it; giftless writes to where the object shall be, so there a
+            part of one may lie under its name.
     """
 
     kind: str
@@ -49,6 +54,8 @@ class Place:
     objects: Path
     damaged: Damaged
     clone_settings: tuple[str, ...] = ()
+    is_flat: bool = False
+    incoming: Path | None = None
 
     @property
     def transfer(self) -> Transfer:
@@ -57,7 +64,7 @@ class Place:
 
     def file(self, lfs: LfsObject) -> Path:
         """Where the remote keeps an object."""
-        return self.objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
+        return self.objects / lfs.oid if self.is_flat else self.objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
 
 
 def transfer_to(kind: str, url: str, git_dir: Path) -> Transfer:
@@ -85,17 +92,33 @@ def _git_lfs_folder(kind: str, folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def _git_lfs_server(kind: str, folder: Path) -> Iterator[Place]:
+def _small_server(kind: str, folder: Path, **settings: bool) -> Iterator[Place]:
     repository = make_bare(folder / "remote.git")
-    with serving(folder / "served") as server:
+    with serving(folder / "served", **settings) as server:
         url = f"{server.address}/remote.git"
-        settings = ("-c", f"lfs.url={url}/info/lfs")
-        yield Place(kind, repository, url, _git_dir(folder), server.objects, Damaged.UNSEEN, settings)
+        clone = ("-c", f"lfs.url={url}/info/lfs")
+        incoming = None if kind.startswith("git-lfs") else server.incoming
+        yield Place(kind, repository, url, _git_dir(folder), server.objects, Damaged.UNSEEN, clone, incoming=incoming)
+
+
+@contextmanager
+def _giftless(kind: str, folder: Path) -> Iterator[Place]:
+    repository = make_bare(folder / "remote.git")
+    with giftless(folder / "giftless") as server:
+        url = f"{server.address}/me/model.git"
+        clone = ("-c", f"lfs.url={url}/info/lfs")
+        objects = server.file("me/model", "any").parent
+        yield Place(
+            kind, repository, url, _git_dir(folder), objects, Damaged.UNSEEN, clone, is_flat=True, incoming=objects
+        )
 
 
 KINDS: dict[str, Callable[[str, Path], AbstractContextManager[Place]]] = {
     "bare": _bare,
     "git-lfs": _git_lfs_folder,
-    "git-lfs over http": _git_lfs_server,
+    "git-lfs over http": _small_server,
+    "http to a server that hashes": partial(_small_server, is_verifying=True),
+    "http to a server that checks nothing": partial(_small_server, is_checking=False),
+    "http to giftless": _giftless,
 }
 """Every transfer there is."""

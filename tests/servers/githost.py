@@ -35,12 +35,11 @@ _WRITES = re.compile(r".*/git-receive-pack|.*service=git-receive-pack")
 
 
 class Asked(NamedTuple):
-    """A request that came in; with its body when that is JSON."""
+    """A request that came in."""
 
     method: str
     path: str
     headers: dict[str, str]
-    body: bytes = b""
 
 
 class Reply(NamedTuple):
@@ -114,10 +113,6 @@ class _Server(Server):
 
 class _Handler(Handler):
     server: _Server
-    _known: bytes | None = None
-
-    def blocks(self) -> Iterator[bytes]:
-        return super().blocks() if self._known is None else iter([self._known])
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         import time
@@ -126,8 +121,7 @@ class _Handler(Handler):
 
     def handle_request(self) -> None:
         host = self.server.host
-        self._known = self.body() if "json" in self.headers.get("Content-Type", "") else None
-        asked = Asked(self.command, self.path, dict(self.headers.items()), self._known or b"")
+        asked = Asked(self.command, self.path, dict(self.headers.items()))
         host.asked.append(asked)
         path, _, query = self.path.partition("?")
         if reply := host.interfere(asked):
@@ -158,7 +152,7 @@ class _Handler(Handler):
             reply = Reply(403) if self._password() else _LOGIN_FOR_LFS
             self.answer(reply.status, b'{"message": "you may only read here"}', _LFS_JSON, *reply.headers)
         else:
-            self._pass_on(lfs, *kept)
+            self._pass_on(lfs, *kept, body=body)
 
     def _password(self) -> str:
         kind, _, value = self.headers.get("Authorization", "").partition(" ")
@@ -185,7 +179,7 @@ class _Handler(Handler):
         kind = kinds.pop("Content-Type", "text/plain")
         self.answer(reply.status, reply.body, kind, *kinds.items())
 
-    def _pass_on(self, lfs: Giftless, *headers: tuple[str, str]) -> None:
+    def _pass_on(self, lfs: Giftless, *headers: tuple[str, str], body: bytes | None = None) -> None:
         target = urllib.parse.urlsplit(lfs.address)
         assert target.hostname
         with closing(http.client.HTTPConnection(target.hostname, target.port, timeout=TIMEOUT_S)) as connection:
@@ -195,11 +189,11 @@ class _Handler(Handler):
                     connection.putheader(name, value)
             connection.putheader("Host", target.netloc if self._leads_elsewhere() else self.headers["Host"])
             connection.putheader("X-Forwarded-Proto", "https" if self.server.tls else "http")
-            is_chunked = "Transfer-Encoding" in self.headers
+            is_chunked = "Transfer-Encoding" in self.headers and body is None
             if is_chunked:
                 connection.putheader("Transfer-Encoding", "chunked")
             connection.endheaders()
-            for block in self.blocks():
+            for block in self.blocks() if body is None else [body]:
                 connection.send(b"%x\r\n%b\r\n" % (len(block), block) if is_chunked else block)
             if is_chunked:
                 connection.send(b"0\r\n\r\n")
