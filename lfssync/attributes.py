@@ -60,7 +60,7 @@ POINTER_LIMIT_BYTES = 1024
 """A blob of this size or more is no pointer. Source: git-lfs docs/spec.md."""
 
 BINARY_LIMIT_BYTES = 64 << 10
-"""Larger binary files become LFS objects whatever the threshold for text is."""
+"""Larger binary files become LFS objects whatever the threshold for text is; some hosts want them all to be."""
 
 _SUFFIX = b" filter=lfs diff=lfs merge=lfs -text"
 _BEGIN = b"# lfssync begin"
@@ -113,7 +113,12 @@ def classify(filter_value: bytes) -> Verdict:
 
 
 def decide(
-    verdict: Verdict, size_bytes: int, is_binary: bool, is_pointer_shaped: bool, threshold_bytes: int
+    verdict: Verdict,
+    size_bytes: int,
+    is_binary: bool,
+    is_pointer_shaped: bool,
+    threshold_bytes: int,
+    binary_limit_bytes: int = BINARY_LIMIT_BYTES,
 ) -> Storage:
     """How a file is kept in git; symlinks never come here.
 
@@ -124,7 +129,7 @@ def decide(
         return Storage.PLAIN
     if verdict is Verdict.LFS:
         return Storage.LFS_BY_PATTERN
-    if size_bytes > threshold_bytes or (is_binary and size_bytes > BINARY_LIMIT_BYTES) or is_pointer_shaped:
+    if size_bytes > threshold_bytes or (is_binary and size_bytes > binary_limit_bytes) or is_pointer_shaped:
         return Storage.LFS_BY_LINE
     return Storage.PLAIN
 

@@ -174,7 +174,7 @@ def resolve_remote(text: str, name: str, places: Places) -> tuple[str, RemoteKin
         raise UserError(
             f"remote {mask(filled)!r} is a relative path", "write the whole path, or an address such as hf:owner/name"
         )
-    remote = parse_remote(filled, places.home)
+    remote = parse_remote(filled, places.home, places.hub)
     return remote.url, remote.kind
 
 

@@ -23,6 +23,7 @@ from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Edit, FastImport, blob_oid
 from lfssync.gitcommand import Git
 from lfssync.healing import heal
+from lfssync.hosts.preflight import Preflight, preflight_of
 from lfssync.lock import held
 from lfssync.model import (
     Change,
@@ -218,9 +219,12 @@ class _Pass:
         into = os.fsencode(mirror.into)
         rules = classification(self.repository, root_fd, into, refs.head, changes, gone, self.store)
         again = rules.reclassified(self.store, changes, os.fsencode(mirror.path), mirror.lfs_threshold_bytes)
-        changed = [*changes.changed, *again]
+        preflight = preflight_of(mirror.remote, mirror.into, os.environ)
+        changed, crowded = self._with_room([*changes.changed, *again], gone, preflight)
         known = known_of(changed)
-        staged, deferred, text = self._stage(root_fd, rules, changed, gone)
+        staged, deferred, text = self._stage(root_fd, rules, changed, gone, preflight)
+        deferred += crowded
+        self.warnings += preflight.remarks(staged)
         first = refs.mirrored is None and refs.head is not None
         on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
         oid = blob_oid(len(text), [text]) if text else None
@@ -234,8 +238,27 @@ class _Pass:
         )
         return self._commit(refs, made, staged, changes, records), deferred, made
 
+    def _with_room(
+        self, changed: list[Change], gone: Sequence[bytes], preflight: Preflight
+    ) -> tuple[list[Change], list[Deferred]]:
+        """Leave out new files for which the host has no room in their folder."""
+        new = {change.path: change for change in changed if change.known is None}
+        limit = preflight.limits.folder_entries
+        if limit is None or self.store.count() + len(new) <= limit:
+            return changed, []
+        leaving = set(gone)
+        present = (path for path, _ in self.store.everything() if path not in leaving)
+        full = preflight.crowded(new, present)
+        crowded = [Deferred(path, reason, new[path].signature.size_bytes) for path, reason in full.items()]
+        return [change for change in changed if change.path not in full], crowded
+
     def _stage(
-        self, root_fd: int, rules: Classification, changed: list[Change], gone: Sequence[bytes]
+        self,
+        root_fd: int,
+        rules: Classification,
+        changed: list[Change],
+        gone: Sequence[bytes],
+        preflight: Preflight,
     ) -> tuple[list[Staged], list[Deferred], bytes]:
         """Read files into git and to the remote; gives what was read, what must wait, and the `.gitattributes`."""
         mirror = self.mirror
@@ -243,7 +266,7 @@ class _Pass:
         verdicts = rules.verdicts(change.path for change in changed)
         self.warnings += dict.fromkeys(rules.warnings)
         self.session.progress(Plan(State.STAGING, len(changed), sum(change.signature.size_bytes for change in changed)))
-        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s, in_checkout=self.copy is not None)
+        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s, self.copy is not None, preflight)
         with FastImport(self.repository.git) as stream:
             stage = Stage(root_fd, policy, verdicts, stream.blob, self.session.progress, self.session.seen)
             staged, deferred = self.bench.securing.secure(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.errors import UserError
+from lfssync.remotes import HUB, hub_endpoint
 
 NAME_CHARACTERS_MAX = 100
 """Longest name of a mirror."""
@@ -37,6 +38,7 @@ class Places:
         data_dir: What must be kept: the embedded remotes.
         runtime_dir: What ends with the daemon: the control socket. Mode 0700, which whoever makes it sees to.
         home: What `~` stands for.
+        hub: What `hf:` stands for.
     """
 
     config_file: Path
@@ -44,6 +46,7 @@ class Places:
     data_dir: Path
     runtime_dir: Path
     home: Path = field(default_factory=Path.home)
+    hub: str = HUB
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], config: str | os.PathLike[str] | None = None) -> Places:
@@ -53,8 +56,8 @@ class Places:
         current folder or start with `~/`, and are ignored when empty.
 
         Args:
-            environ: HOME, LFSSYNC_CONFIG, LFSSYNC_STATE_DIR, XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_DATA_HOME and
-                XDG_RUNTIME_DIR count.
+            environ: HOME, HF_ENDPOINT, LFSSYNC_CONFIG, LFSSYNC_STATE_DIR, XDG_CONFIG_HOME, XDG_STATE_HOME,
+                XDG_DATA_HOME and XDG_RUNTIME_DIR count.
             config: The configuration file named on the command line; it beats LFSSYNC_CONFIG.
 
         Raises:
@@ -85,6 +88,7 @@ class Places:
             data_dir=base("XDG_DATA_HOME", home / ".local/share") / "lfssync",
             runtime_dir=runtime_base / "lfssync" if runtime_base.is_absolute() else state_dir / "run",
             home=home,
+            hub=hub_endpoint(environ),
         )
 
     def mirror_state(self, name: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +49,9 @@ CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Besides the control characters these are the Unicode line ends, and bytes of a path that are not UTF-8."""
 
+HUB = "https://huggingface.co"
+"""What `hf:` stands for, unless `HF_ENDPOINT` names another server."""
+
 _LOGIN = "leave it out and let git's credential helper keep it"
 _REMEDY = "use hf:owner/name, gh:owner/name, gl:group/name, https://..., ssh://..., user@host:path or a path"
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*|\[[0-9A-Fa-f:.]+\])"
@@ -68,7 +72,17 @@ _TOKEN = re.compile(
 )
 
 
-def parse_remote(text: str, home: Path) -> Remote:
+def hub_endpoint(environment: Mapping[str, str]) -> str:
+    """What `hf:` stands for: `HF_ENDPOINT` as it is, or else the Hub. `parse_remote` checks it."""
+    return environment.get("HF_ENDPOINT", "").strip().rstrip("/") or HUB
+
+
+def is_on_hub(url: str, environment: Mapping[str, str]) -> bool:
+    """Whether an address, as `parse_remote` gives it, is one that `hf:` stands for."""
+    return url.startswith(f"{hub_endpoint(environment)}/")
+
+
+def parse_remote(text: str, home: Path, hub: str = HUB) -> Remote:
     """The remote that a user's text names.
 
     Looks at the disk for one thing only: whether a relative path that does not end in `.git` exists.
@@ -77,6 +91,7 @@ def parse_remote(text: str, home: Path) -> Remote:
         text: `hf:owner/name`, `hf:datasets/owner/name`, `gh:owner/name`, `gl:group/name`, an https, ssh or file URL, an
             http URL of this machine, `user@host:path`, or a path: absolute, from `~/`, or from the current folder.
         home: What `~` stands for.
+        hub: What `hf:` stands for, see `hub_endpoint`.
 
     Raises:
         UserError: It is none of these, or names a program, an option or a password. The message masks passwords.
@@ -91,7 +106,7 @@ def parse_remote(text: str, home: Path) -> Remote:
     if scheme := _SCHEME.match(text):
         return _file_url(text) if scheme["scheme"] == "file" else _from_url(text, scheme["scheme"].lower())
     if shorthand := _SHORTHAND.fullmatch(text):
-        return _on_hub(text, shorthand["hub"], shorthand["path"])
+        return _on_hub(text, shorthand["hub"], shorthand["path"], hub)
     if scp := _SCP.fullmatch(text):
         return Remote(text, RemoteKind.SSH, scp["host"].strip("[]").lower(), scp["path"])
     raise _refused(text, "is not a remote that lfssync knows", _explain(text))
@@ -171,18 +186,30 @@ def _file_url(text: str) -> Remote:
     return _local(unquote(path, errors="surrogateescape"))
 
 
-def _on_hub(text: str, hub: str, path: str) -> Remote:
+def _on_hub(text: str, hub: str, path: str, endpoint: str) -> Remote:
     parts = path.removesuffix(".git").split("/")
     named = all(re.fullmatch(r"[A-Za-z0-9._-]+", part) and part.strip(".") for part in parts)
     path = "/".join(parts)
     if hub == "hf" and named and (len(parts) == 2 or (len(parts) == 3 and parts[0] in ("datasets", "spaces"))):
-        return Remote(f"https://huggingface.co/{path}", RemoteKind.HTTPS, "huggingface.co", path)
+        return _below(endpoint, path)
     if hub == "gh" and named and len(parts) == 2:
         return Remote(f"https://github.com/{path}.git", RemoteKind.HTTPS, "github.com", f"{path}.git")
     if hub == "gl" and named and len(parts) >= 2:
         return Remote(f"https://gitlab.com/{path}.git", RemoteKind.HTTPS, "gitlab.com", f"{path}.git")
     usage = {"hf": "hf:owner/name or hf:datasets/owner/name", "gh": "gh:owner/name", "gl": "gl:group/name"}[hub]
     raise _refused(text, "does not name a repository", f"write {usage} in letters, digits, '.', '_' and '-'")
+
+
+def _below(endpoint: str, path: str) -> Remote:
+    """A repository of the server that stands for the Hub."""
+    scheme, _, _ = endpoint.partition("://")
+    try:
+        _refuse_dangerous(endpoint)
+        if scheme not in (RemoteKind.HTTPS, RemoteKind.HTTP):
+            raise _refused(endpoint, "is no https address", "write it as https://HOST")
+        return _from_url(f"{endpoint}/{path}", scheme)
+    except UserError as error:
+        raise UserError(f"HF_ENDPOINT: {error.message}", error.remedy) from None
 
 
 def _from_url(text: str, scheme: str) -> Remote:

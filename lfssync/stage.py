@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from lfssync.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
 from lfssync.fastimport import blob_oid
+from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
 from lfssync.model import Change, Deferred, LfsObject, Monitor, Progress, Signature, Staged, State
 from lfssync.settle import Seen, judge, probe, wait_if_racy
 from lfssync.store import split
@@ -50,11 +51,13 @@ class Policy:
         lfs_threshold_bytes: Larger files become LFS objects.
         quiet_s: Where the kernel cannot tell about writers, signatures must stand still so long.
         in_checkout: The directory is a git working copy, where a pointer may stand for a file that was not fetched.
+        preflight: What the host would refuse.
     """
 
     lfs_threshold_bytes: int
     quiet_s: float
     in_checkout: bool = False
+    preflight: Preflight = NO_PREFLIGHT
 
 
 @dataclass(slots=True)
@@ -155,7 +158,12 @@ class Stage:
         pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
         if pointer and self.policy.in_checkout and (kept := self._pointer_as_it_was(change, signature, fd)):
             return kept
-        storage = decide(verdict, signature.size_bytes, is_binary(head), pointer, self.policy.lfs_threshold_bytes)
+        preflight, size_bytes = self.policy.preflight, signature.size_bytes
+        threshold_bytes = preflight.lfs_threshold_bytes(self.policy.lfs_threshold_bytes)
+        storage = decide(verdict, size_bytes, is_binary(head), pointer, threshold_bytes, preflight.binary_limit_bytes)
+        text = os.pread(fd, CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
+        if reason := preflight.refusal(change.path, size_bytes, text, storage is not Storage.PLAIN):
+            return self._deferred(change, reason)
         staged = self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
         if staged is None or Signature.of(os.fstat(fd)) != signature or self._unsettled(change.path, fd, signature):
             return self._deferred(change, _CHANGING)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,17 @@ def test_a_key_that_the_host_does_not_know_is_a_matter_of_logins(own: Git, ssh: 
 def test_nobody_there_is_a_matter_of_time(own: Git) -> None:
     with pytest.raises(TransientError, match="Connection refused"):
         discovery(own, "ssh://me@127.0.0.1:1/me/model").endpoint("upload")
+
+
+def test_a_host_that_hangs_does_not_keep_us_from_stopping(own: Git, ssh: Sshd) -> None:
+    ssh.answer(hangs=True)
+    stop = threading.Event()
+    asked = discovery(replace(own, stop=stop), ssh.url("me/model"))
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    with pytest.raises(TransientError, match="stopped before ssh was done"):
+        asked.endpoint("upload")
+    timer.join()
 
 
 def test_an_answer_is_kept_until_shortly_before_it_ends(own: Git, ssh: Sshd) -> None:

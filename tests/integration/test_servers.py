@@ -26,7 +26,7 @@ from tests.servers.githost import TOKEN, GitHost, Reply, serve
 from tests.servers.githttp import Handler, Server, serving
 from tests.servers.sshd import Sshd, sshd
 from tests.servers.tls import Certificates, Shown
-from tests.servers.wires import Direction, End, Fault, first, wire
+from tests.servers.wires import Direction, End, Fault, Wire, first, wire
 
 MODEL = random_bytes(1, 300_000)
 OID = hashlib.sha256(MODEL).hexdigest()
@@ -331,6 +331,14 @@ def echo() -> Iterator[str]:
         yield server.address
 
 
+def connected(laid: Wire) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(laid.url.rpartition(":")[2])))
+
+
+def exactly(client: socket.socket, size: int) -> bytes:
+    return b"".join(client.recv(1) for _ in range(size))
+
+
 def test_a_wire_passes_on_and_counts(echo: str) -> None:
     with wire(echo) as laid:
         assert exchange(laid.url, "POST", MODEL) == (200, MODEL)
@@ -352,22 +360,22 @@ def test_a_wire_breaks_after_exactly_so_many_bytes(echo: str, direction: Directi
 
 
 def test_a_wire_stalls(echo: str) -> None:
-    with wire(echo) as laid, socket.create_connection(("127.0.0.1", int(laid.url.rpartition(":")[2]))) as client:
-        laid.plan = first(1, Fault(Direction.DOWN, 9, End.STALL))
+    with wire(echo, first(1, Fault(Direction.DOWN, 9, End.STALL))) as laid, connected(laid) as client:
         client.settimeout(0.3)
         client.sendall(b"GET / HTTP/1.1\r\nHost: echo\r\n\r\n")
-        assert client.recv(100) == b"HTTP/1.1 "
+        assert exactly(client, 9) == b"HTTP/1.1 "
         with pytest.raises(TimeoutError):
             client.recv(1)
 
 
 def test_a_wire_drips(echo: str) -> None:
-    with wire(echo) as laid, socket.create_connection(("127.0.0.1", int(laid.url.rpartition(":")[2]))) as client:
-        laid.plan = first(1, Fault(Direction.DOWN, 9, End.DRIP, drip_s=0.02))
+    with wire(echo, first(1, Fault(Direction.DOWN, 9, End.DRIP, drip_s=0.02))) as laid, connected(laid) as client:
         client.settimeout(10)
         client.sendall(b"GET / HTTP/1.1\r\nHost: echo\r\n\r\n")
-        assert client.recv(100) == b"HTTP/1.1 "
-        assert [len(client.recv(100)) for _ in range(5)] == [1] * 5
+        assert exactly(client, 9) == b"HTTP/1.1 "
+        began = time.monotonic()
+        assert exactly(client, 6) == b"200 OK"
+        assert time.monotonic() - began > 5 * 0.01
 
 
 # ssh

@@ -19,7 +19,7 @@ _RELATIONS = ("adapter", "merge", "quantized", "finetune")
 
 def errors_of(text: str) -> list[str]:
     """What is wrong in a card; empty for one without metadata."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     front = _FRONT.match(text)
     if not front:

@@ -35,11 +35,12 @@ _WRITES = re.compile(r".*/git-receive-pack|.*service=git-receive-pack")
 
 
 class Asked(NamedTuple):
-    """A request that came in."""
+    """A request that came in; with its body when that is JSON."""
 
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 class Reply(NamedTuple):
@@ -113,6 +114,10 @@ class _Server(Server):
 
 class _Handler(Handler):
     server: _Server
+    _known: bytes | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        return super().blocks() if self._known is None else iter([self._known])
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         import time
@@ -121,7 +126,8 @@ class _Handler(Handler):
 
     def handle_request(self) -> None:
         host = self.server.host
-        asked = Asked(self.command, self.path, dict(self.headers.items()))
+        self._known = self.body() if "json" in self.headers.get("Content-Type", "") else None
+        asked = Asked(self.command, self.path, dict(self.headers.items()), self._known or b"")
         host.asked.append(asked)
         path, _, query = self.path.partition("?")
         if reply := host.interfere(asked):
@@ -152,7 +158,7 @@ class _Handler(Handler):
             reply = Reply(403) if self._password() else _LOGIN_FOR_LFS
             self.answer(reply.status, b'{"message": "you may only read here"}', _LFS_JSON, *reply.headers)
         else:
-            self._pass_on(lfs, *kept, body=body)
+            self._pass_on(lfs, *kept)
 
     def _password(self) -> str:
         kind, _, value = self.headers.get("Authorization", "").partition(" ")
@@ -179,7 +185,7 @@ class _Handler(Handler):
         kind = kinds.pop("Content-Type", "text/plain")
         self.answer(reply.status, reply.body, kind, *kinds.items())
 
-    def _pass_on(self, lfs: Giftless, *headers: tuple[str, str], body: bytes | None = None) -> None:
+    def _pass_on(self, lfs: Giftless, *headers: tuple[str, str]) -> None:
         target = urllib.parse.urlsplit(lfs.address)
         assert target.hostname
         with closing(http.client.HTTPConnection(target.hostname, target.port, timeout=TIMEOUT_S)) as connection:
@@ -189,11 +195,11 @@ class _Handler(Handler):
                     connection.putheader(name, value)
             connection.putheader("Host", target.netloc if self._leads_elsewhere() else self.headers["Host"])
             connection.putheader("X-Forwarded-Proto", "https" if self.server.tls else "http")
-            is_chunked = "Transfer-Encoding" in self.headers and body is None
+            is_chunked = "Transfer-Encoding" in self.headers
             if is_chunked:
                 connection.putheader("Transfer-Encoding", "chunked")
             connection.endheaders()
-            for block in self.blocks() if body is None else [body]:
+            for block in self.blocks():
                 connection.send(b"%x\r\n%b\r\n" % (len(block), block) if is_chunked else block)
             if is_chunked:
                 connection.send(b"0\r\n\r\n")

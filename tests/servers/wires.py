@@ -78,13 +78,12 @@ class Wire:
         url: The server's address as it is reached through the wire.
         plan: What happens to the next connections; may be changed at any time.
         connections: How many there were.
-        passed: How many bytes came through, by direction.
     """
 
     url: str
     plan: Plan = all_well
     connections: int = 0
-    passed: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
+    _passed: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def _next(self) -> Fault | None:
@@ -92,20 +91,27 @@ class Wire:
             self.connections += 1
             return self.plan(self.connections - 1)
 
-    def _count(self, direction: Direction, size: int) -> None:
+    def _pass(self, direction: Direction, lane: _Lane) -> None:
+        """Pass on and count in one step: whoever got the bytes finds them counted."""
         with self._lock:
-            self.passed[direction] += size
+            self._passed[direction] += lane.write()
+
+    @property
+    def passed(self) -> dict[Direction, int]:
+        """How many bytes came through, by direction."""
+        with self._lock:
+            return dict(self._passed)
 
 
 @contextmanager
-def wire(url: str) -> Iterator[Wire]:
+def wire(url: str, plan: Plan = all_well) -> Iterator[Wire]:
     """Lay a wire to a server, `http://127.0.0.1:4711` or with any other scheme, until the block ends."""
     target = urlsplit(url)
     ended = threading.Event()
     threads: list[threading.Thread] = []
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         listener.settimeout(_LOOK_S)
-        laid = Wire(target._replace(netloc=f"127.0.0.1:{listener.getsockname()[1]}").geturl())
+        laid = Wire(target._replace(netloc=f"127.0.0.1:{listener.getsockname()[1]}").geturl(), plan)
 
         def accept() -> None:
             while not ended.is_set():
@@ -173,7 +179,7 @@ class _Lane:
         self.pending = self.pending[size:]
         if self.left:
             self.left -= size
-        elif self.left == 0 and self.fault:
+        if self.left == 0 and self.fault:
             self.next_drip_s = time.monotonic() + self.fault.drip_s
         return size
 
@@ -197,7 +203,7 @@ class _Connection:
             for direction, lane in self._ready():
                 with contextlib.suppress(BlockingIOError):
                     if lane.pending:
-                        self._wire._count(direction, lane.write())
+                        self._wire._pass(direction, lane)
                     elif size := lane.wish():
                         lane.read(size)
         return False

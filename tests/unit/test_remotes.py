@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync.errors import UserError
-from lfssync.remotes import Remote, RemoteKind, is_relative_path, mask, parse_remote
+from lfssync.remotes import HUB, Remote, RemoteKind, hub_endpoint, is_on_hub, is_relative_path, mask, parse_remote
 
 HOME = Path("/home/ann")
 HTTPS, HTTP, SSH, LOCAL = RemoteKind.HTTPS, RemoteKind.HTTP, RemoteKind.SSH, RemoteKind.LOCAL
@@ -245,3 +245,45 @@ def test_whatever_is_taken_runs_nothing_and_is_no_option(text: str) -> None:
     if remote.kind is not LOCAL:
         assert "::" not in remote.url.partition("/")[0].partition("[")[0]
         assert parse_remote(remote.url, HOME) == remote
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("https://hub.example.org", "https://hub.example.org/datasets/me/d"),
+        ("https://hub.example.org:8443/mirror", "https://hub.example.org:8443/mirror/datasets/me/d"),
+        ("http://localhost:4711", "http://localhost:4711/datasets/me/d"),
+    ],
+)
+def test_the_hub_may_be_another_server(endpoint: str, url: str) -> None:
+    remote = parse_remote("hf:datasets/me/d", HOME, endpoint)
+    assert remote.url == url
+    assert is_on_hub(url, {"HF_ENDPOINT": f" {endpoint}/ "})
+    assert hub_endpoint({"HF_ENDPOINT": f" {endpoint}/ "}) == endpoint
+    assert not is_on_hub(url, {})
+    assert parse_remote("gh:me/m", HOME, endpoint).host == "github.com"
+
+
+@pytest.mark.parametrize("endpoint", ["", " ", "/"])
+def test_no_endpoint_means_the_hub(endpoint: str) -> None:
+    assert hub_endpoint({"HF_ENDPOINT": endpoint}) == HUB == "https://huggingface.co"
+    assert is_on_hub("https://huggingface.co/me/m", {"HF_ENDPOINT": endpoint})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("http://hub.example.org", "in clear"),
+        ("ssh://hub.example.org", "no https address"),
+        ("hub.example.org", "no https address"),
+        ("ext::sh -c x", "remote helper"),
+        ("https://me:secret@hub.example.org", "password"),
+        ("https://hub.example.org?x=y", "not a valid URL"),
+        ("https://hub.example.org\n", "control character"),
+    ],
+)
+def test_an_endpoint_is_held_to_the_rules_of_remotes(endpoint: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as refused:
+        parse_remote("hf:me/m", HOME, endpoint)
+    assert refused.value.message.startswith("HF_ENDPOINT: ")
+    assert "secret" not in str(refused.value)
