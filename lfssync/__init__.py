@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lfssync.answers import PushResult, Release
+from lfssync.answers import Login, PushResult, Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Monitor, Plan, Progress, Receipt, silent
 
@@ -20,6 +20,7 @@ __all__ = [
     "AuthError",
     "BlockedError",
     "LfssyncError",
+    "Login",
     "Monitor",
     "NotDoneError",
     "Plan",
@@ -30,6 +31,7 @@ __all__ = [
     "TransientError",
     "UserError",
     "__version__",
+    "login",
     "push",
 ]
 
@@ -69,3 +71,36 @@ def push(
     from lfssync.operations import push as deliver
 
     return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor)
+
+
+def login(host: str | None = None, token: str | None = None, *, username: str | None = None) -> Login:
+    """Check a token with its host, and keep it in the system's keyring; as `lfssync login`, for notebooks and programs.
+
+    Args:
+        host: `hf`, `gh`, `gl` or `HOST[:PORT]`; None for the one that all configured mirrors are on.
+        token: The token; None asks for it, without showing it.
+        username: What goes with it; None lets the host say.
+
+    Returns:
+        Whose login it is, and what the host says that it is for.
+
+    Raises:
+        UserError: The host is not known, or no token was given.
+        AuthError: The host does not take it; nothing is kept.
+        BlockedError: There is no keyring that can keep it; the error says what to do instead.
+        TransientError: The host is out of reach; nothing is kept.
+    """
+    import logging
+
+    from lfssync.logincommands import typed_token
+    from lfssync.operations import login as log_in
+    from lfssync.places import Places
+
+    warn = logging.getLogger("lfssync").warning
+    return log_in(
+        Places.from_environment(os.environ),
+        host,
+        typed_token if token is None else lambda _: token,
+        username,
+        lambda error: warn("%s", error),
+    )

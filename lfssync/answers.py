@@ -104,3 +104,35 @@ class PushResult:
     size_bytes: int
     receipt: Receipt
     release: Release | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login at a host, as `lfssync login` and `whoami` show it; the secret is not in it.
+
+    Args:
+        host: `HOST` or `HOST:PORT`.
+        name: The account.
+        source: Where the login is kept, in words for people.
+        organisations: Those of the account, where the host tells.
+        scopes: What the token is for, in the host's own words.
+        may_write: Whether it may change repositories; None where that is not known.
+        is_checked: Whether the host itself was asked.
+    """
+
+    host: str
+    name: str
+    source: str
+    organisations: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    may_write: bool | None = None
+    is_checked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """What `lfssync logout` did: for which host, whether the keyring had a login, and who else still has one."""
+
+    host: str
+    was_there: bool
+    others: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync import terminal
+from lfssync import logincommands, terminal
 from lfssync.answers import MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, Monitor, PassResult, silent
@@ -281,6 +281,9 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "log": log,
     "diff": diff,
     "restore": restore,
+    "login": logincommands.login,
+    "logout": logincommands.logout,
+    "whoami": logincommands.whoami,
     "completion": completion,
 }
 """What runs for each command of `grammar`."""

@@ -23,7 +23,7 @@ from lfssync import config, delivering, patterns
 from lfssync.control import Server
 from lfssync.credentials.ladder import Ladder
 from lfssync.debounce import Due
-from lfssync.errors import LfssyncError, TransientError, UserError
+from lfssync.errors import AuthError, LfssyncError, TransientError, UserError
 from lfssync.gitcommand import require_programs
 from lfssync.lock import DAEMON_LOCK, alone
 from lfssync.model import Mirror, Monitor
@@ -270,6 +270,9 @@ class Daemon:
             if same:
                 self._have_done(self._reload)
             return {"same": same}
+        if command == "logins":
+            self._jobs.put(self._try_logins)
+            return {}
         mirror = self._mirrors.get(str(request.get("mirror")))
         if mirror is None:
             raise UserError(
@@ -285,6 +288,12 @@ class Daemon:
         worker = self._workers.get(mirror.name)
         if worker is not None and worker.mirror == mirror:
             worker.eased()
+
+    def _try_logins(self) -> None:
+        """Somebody logged in: what was refused is tried again now."""
+        for worker in self._workers.values():
+            if worker.trouble is not None and isinstance(worker.trouble.error, AuthError):
+                worker.eased()
 
     def _have_done(self, job: Job) -> None:
         """Have the main thread do something, and wait until it has."""

@@ -17,13 +17,13 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from lfssync.credentials import Credential, Credentials, nobody
-from lfssync.credentials.passing import named_beside, passed
+from lfssync.credentials import Credentials, nobody
+from lfssync.credentials.passing import is_on_web, named_beside, with_logins
 from lfssync.errors import TransientError, UserError
 from lfssync.giterrors import explain
 
@@ -67,9 +67,6 @@ _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15"
 
 _LOOK_S = 0.25
 """So often a running command looks whether it shall stop, in seconds."""
-
-_LOGINS = 2
-"""So many logins are tried for one command; the next pass goes on with the next one."""
 
 _GRACE_S = 5.0
 """So long a command may take to put its temporary files away when it is ended, in seconds."""
@@ -175,35 +172,22 @@ class Git:
         """
         variables = (ssh_variables() if remote and not remote.startswith("/") else {}) | dict(extra or {})
 
-        def run_once(*arguments: str | bytes, fds: Sequence[int] = ()) -> Output:
+        def run_once(settings: Sequence[str], fds: Sequence[int]) -> Output:
             with (
                 _input(given) as stdin,
-                self.start(*arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds) as child,
+                self.start(*settings, *arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds) as child,
             ):
                 answer, stderr = _communicate(child, timeout_s, self.stop)
             return Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
 
-        output = self._logged_in(remote, arguments, run_once)
+        if is_on_web(remote):  # where git goes for it (`url.<base>.insteadOf`) is where it asks for a login
+            real = self.run("ls-remote", "--get-url", remote).text
+            output = with_logins(self.login, real, named_beside(real, arguments), run_once)
+        else:
+            output = run_once((), ())
         if output.status not in accept:
             raise explain(_name(arguments), output.status, output.stderr, remote)
         return output
-
-    def _logged_in(self, remote: str, arguments: Sequence[str | bytes], run_once: Callable[..., Output]) -> Output:
-        """Run a command with the login for its remote; with the next one as well, when the host refused the first."""
-        tried: set[Credential] = set()
-        output = None
-        while len(tried) < _LOGINS:
-            credential = self.login.find(remote) if remote.startswith(("https://", "http://")) else None
-            if credential is None or credential in tried:
-                break
-            tried.add(credential)
-            with passed(credential, remote, *named_beside(remote, arguments)) as way:
-                settings = [word for setting in way.settings for word in ("-c", setting)]
-                output = run_once(*settings, *arguments, fds=(way.fd,))
-                if output.status == 0 or not way.is_refused:
-                    return output
-            self.login.refused(remote, credential)
-        return output or run_once(*arguments)
 
     @contextlib.contextmanager
     def start(

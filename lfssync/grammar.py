@@ -104,6 +104,9 @@ def _mirror(count: Count, help: str) -> Argument:
 
 _ONE_MIRROR = _mirror(Count.ONE, "the mirror's name")
 _MAYBE_MIRROR = _mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out when only one is configured")
+_MAYBE_HOST = Argument(
+    ("host",), "hf, gh, gl or HOST[:PORT]; may be left out when all mirrors are on one host", "HOST", Count.AT_MOST_ONE
+)
 _JSON = _switch("--json", help="print one JSON document instead of text")
 
 GLOBAL_OPTIONS = (
@@ -263,6 +266,31 @@ COMMANDS = (
             Argument(("destination",), "an empty or new folder", "DEST", values=Values.FOLDERS),
             _option("--revision", metavar="REV", help="a tag, branch or commit (the newest commit)"),
         ),
+    ),
+    Command(
+        "login",
+        "Hosts",
+        "keep a token for a host in the keyring",
+        "The token is asked for without showing it, or read from standard input; it is checked with the host first. "
+        "A host is hf, gh, gl, or HOST[:PORT].",
+        ("lfssync login hf", "pass show git-token | lfssync login git.example.org --username me"),
+        (_MAYBE_HOST, _option("--username", metavar="NAME", help="the user name that goes with it (the host says)")),
+    ),
+    Command(
+        "logout",
+        "Hosts",
+        "delete a host's token from the keyring",
+        "Says who else still has a login for that host.",
+        ("lfssync logout hf",),
+        (_MAYBE_HOST,),
+    ),
+    Command(
+        "whoami",
+        "Hosts",
+        "ask a host who you are there",
+        "Uses the login that a sync would use, and says where it comes from.",
+        ("lfssync whoami hf",),
+        (_MAYBE_HOST,),
     ),
     Command(
         "completion",

@@ -12,12 +12,12 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Difference, LogEntry, MirrorStatus, PushResult
+from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult
 from lfssync.control import ask
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.executors import Operations, connect, have_it_read, stoppable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from lfssync.restore import RestoreResult
 
 __all__ = [
-    "DaemonInfo", "Operations", "add", "connect", "daemon_info", "diff", "log", "push", "remove", "restore", "run",
-    "status",
+    "DaemonInfo", "Operations", "add", "connect", "daemon_info", "diff", "log", "login", "logout", "push", "remove",
+    "restore", "run", "status", "whoami",
 ]  # fmt: skip
 
 PING_TIMEOUT_S = 2.0
@@ -287,6 +287,57 @@ def _poke(places: Places) -> None:
         have_it_read(places, places.config_file)
     except LfssyncError as error:
         _log.warning("the running daemon does not take in the change: %s", error)
+
+
+def login(
+    places: Places,
+    host: str | None,
+    ask: Callable[[str], str],
+    username: str | None,
+    warn: Callable[[LfssyncError], None],
+) -> Login:
+    """Log in at a host: check what is given with the host, and keep it in the keyring.
+
+    Args:
+        places: Where the configuration is.
+        host: `hf`, `gh`, `gl`, `HOST[:PORT]`, or None for the one that all mirrors are on.
+        ask: Gives the token for a host, which it is told the name of.
+        username: What goes with it; None lets the host say.
+        warn: Is told what is doubtful about it, before it is kept.
+    """
+    from lfssync.credentials import login as logins
+
+    site = logins.site_of(host, places, os.environ)
+    done = logins.login(site, ask(site.host), username, places, os.environ, warn)
+    _tell_logins_changed(places)
+    return done
+
+
+def logout(places: Places, host: str | None) -> Logout:
+    """Delete the login for a host from the keyring."""
+    from lfssync.credentials import login as logins
+
+    site = logins.site_of(host, places, os.environ)
+    done = logins.logout(site, places, os.environ)
+    _tell_logins_changed(places)
+    return done
+
+
+def whoami(places: Places, host: str | None) -> Login:
+    """Ask a host whose login it is that would be used there."""
+    from lfssync.credentials import login as logins
+
+    done = logins.whoami(logins.site_of(host, places, os.environ), places, os.environ)
+    _tell_logins_changed(places)
+    return done
+
+
+def _tell_logins_changed(places: Places) -> None:
+    """Have a running daemon try again at once where it was refused; it does so by itself sooner or later."""
+    try:
+        ask(places.control_socket, {"command": "logins"}, silent, PING_TIMEOUT_S)
+    except LfssyncError as error:
+        _log.debug("the running daemon does not hear of it: %s", error)
 
 
 def run(places: Places) -> int:

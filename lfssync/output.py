@@ -17,7 +17,7 @@ from lfssync.model import Deferred, PassResult, State, human_bytes, show
 from lfssync.terminal import Line, Span, Style, escape, line
 
 if TYPE_CHECKING:
-    from lfssync.answers import PushResult, Release
+    from lfssync.answers import Login, Logout, PushResult, Release
     from lfssync.model import Mirror
     from lfssync.operations import DaemonInfo
     from lfssync.restore import RestoreResult
@@ -261,6 +261,34 @@ def restored_lines(name: str, destination: str, result: RestoreResult) -> list[L
     """The answer of `restore`."""
     what = f"{files(result.files)} ({human_bytes(result.size_bytes)}) of {short(result.commit)}"
     return [line(Span(name, Style.STRONG), f": {what} written to {destination}, every LFS file checked")]
+
+
+# ---- logins
+
+
+def login_lines(login: Login) -> list[Line]:
+    """The answer of `login`."""
+    known = f"logged in as {login.name}" if login.is_checked else f"a login for {login.name}, not checked with the host"
+    return [line(Span(login.host, Style.STRONG), f": {known}; kept in the {login.source}"), *_login_fields(login)]
+
+
+def whoami_lines(login: Login) -> list[Line]:
+    """The answer of `whoami`."""
+    known = f"you are {login.name}" if login.is_checked else f"you log in as {login.name}; the host cannot be asked"
+    return [line(Span(login.host, Style.STRONG), f": {known}, by the login of {login.source}"), *_login_fields(login)]
+
+
+def _login_fields(login: Login) -> list[Line]:
+    may = {True: "read and write", False: "read only", None: ""}[login.may_write]
+    fields = (("may", may), ("scopes", ", ".join(login.scopes)), ("in", ", ".join(login.organisations)))
+    return [_field(name, text) for name, text in fields if text]
+
+
+def logout_lines(logout: Logout) -> list[Line]:
+    """The answer of `logout`: what is gone, and what is left elsewhere."""
+    what = "the login is deleted from the keyring" if logout.was_there else "the keyring has no login"
+    lines = [line(Span(logout.host, Style.STRONG), f": {what}")]
+    return lines + [_field("left", f"{other} still has one", Style.WARNING) for other in logout.others]
 
 
 # ---- history

@@ -11,11 +11,26 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
-from lfssync.credentials import Credential, answering
+from lfssync.credentials import Credential, Credentials, answering
+
+LOGINS = 2
+"""So many logins are tried for one command; the next pass goes on with the next one."""
+
+
+class Ended(Protocol):
+    """How a command ended."""
+
+    @property
+    def status(self) -> int:
+        """Its exit status."""
+
+
+E = TypeVar("E", bound=Ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +82,34 @@ def passed(credential: Credential, *addresses: str) -> Iterator[Passed]:
         yield Passed(settings, fd)
     finally:
         os.close(fd)
+
+
+def with_logins(
+    login: Credentials, remote: str, beside: Sequence[str], run: Callable[[Sequence[str], Sequence[int]], E]
+) -> E:
+    """Run a command with the login for its remote, and once more with the next one when the host refused that.
+
+    Args:
+        login: Who knows logins; is told what was refused.
+        remote: Where git goes.
+        beside: See `named_beside`.
+        run: Runs the command with more words for git, and descriptors to inherit.
+    """
+    tried: set[Credential] = set()
+    ended: E | None = None
+    while len(tried) < LOGINS:
+        credential = login.find(remote) if is_on_web(remote) else None
+        if credential is None or credential in tried:
+            break
+        tried.add(credential)
+        with passed(credential, remote, *beside) as way:
+            ended = run([word for setting in way.settings for word in ("-c", setting)], (way.fd,))
+            if ended.status == 0 or not way.is_refused:
+                return ended
+        login.refused(remote, credential)
+    return ended or run((), ())
+
+
+def is_on_web(remote: str) -> bool:
+    """Whether git asks for a login there; ssh has keys."""
+    return remote.startswith(("https://", "http://"))

@@ -102,6 +102,22 @@ def test_without_a_login_of_ours_the_users_helpers_serve(host: str) -> None:
     look(host, Known([]))
 
 
+def test_the_login_is_that_of_the_place_where_git_goes(host: str) -> None:
+    with open(os.environ["GIT_CONFIG_GLOBAL"], "a") as file:
+        file.write(f'[url "{host}"]\n\tinsteadOf = https://host.invalid/me/model\n')
+    known = Known([RIGHT])
+    look("https://host.invalid/me/model", known)
+    assert known.asked == [host]
+
+
+def test_a_shortcut_to_a_disk_needs_no_login(tmp_path: Path) -> None:
+    with open(os.environ["GIT_CONFIG_GLOBAL"], "a") as file:
+        file.write(f'[url "{make_bare(tmp_path / "r.git")}"]\n\tinsteadOf = https://host.invalid/r\n')
+    known = Known([RIGHT])
+    look("https://host.invalid/r", known)
+    assert known.asked == []
+
+
 def test_a_remote_that_is_not_on_the_web_is_not_asked_about(tmp_path: Path) -> None:
     known = Known([RIGHT])
     look(str(make_bare(tmp_path / "r.git")), known)

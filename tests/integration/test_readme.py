@@ -241,6 +241,10 @@ def test_commands_for_another_machine_are_known() -> None:
     known = (
         rf"sudo apt-get install {programs[1]} pipx",
         "pipx install ~/lfssync",
+        "lfssync login hf",
+        "pass show git-token | lfssync login git.example.org --username me",
+        "lfssync whoami hf",
+        "lfssync logout hf",
         "systemctl --user daemon-reload",
         "systemctl --user enable --now lfssync",
         "journalctl --user-unit lfssync --follow",

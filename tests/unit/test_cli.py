@@ -64,8 +64,8 @@ def test_help_shows_all_commands_in_their_groups(capsys: pytest.CaptureFixture[s
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     rows = [row.strip() for row in out.splitlines()]
-    heads = [row for row in rows if row in ("Mirror:", "Deliver:", "Versions:", "Shell:")]
-    assert heads == ["Mirror:", "Deliver:", "Versions:", "Shell:"]
+    heads = [row for row in rows if row in ("Mirror:", "Deliver:", "Versions:", "Hosts:", "Shell:")]
+    assert heads == ["Mirror:", "Deliver:", "Versions:", "Hosts:", "Shell:"]
     places = [next(at for at, row in enumerate(rows) if row.startswith(f"{command.name} ")) for command in COMMANDS]
     assert places == sorted(places)
     assert all(f"{command.name:<12}{command.summary}" in out for command in COMMANDS)
