@@ -275,7 +275,7 @@ def login_lines(login: Login) -> list[Line]:
 def whoami_lines(login: Login) -> list[Line]:
     """The answer of `whoami`."""
     known = f"you are {login.name}" if login.is_checked else f"you log in as {login.name}; the host cannot be asked"
-    return [line(Span(login.host, Style.STRONG), f": {known}, by the login of {login.source}"), *_login_fields(login)]
+    return [line(Span(login.host, Style.STRONG), f": {known}; login from {login.source}"), *_login_fields(login)]
 
 
 def _login_fields(login: Login) -> list[Line]:

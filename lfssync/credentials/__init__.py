@@ -7,7 +7,7 @@ secret is in the memory of this process and in pipes to its children, and nowher
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,14 @@ class Credentials(Protocol):
 
     def refused(self, url: str, credential: Credential) -> None:
         """The host did not take it: it is remembered as refused, not deleted, and `find` looks further."""
+
+
+@runtime_checkable
+class AsksGit(Protocol):
+    """Credentials that have asked the helpers of the user's own git as well."""
+
+    def leaves_to_git(self, url: str) -> bool:
+        """Whether git may ask its helpers itself; not when all that they have was refused: git-lfs would not stop."""
 
 
 class _Nobody:

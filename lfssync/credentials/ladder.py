@@ -112,6 +112,11 @@ class Ladder:
         with self._lock:
             return list(self._all(url))
 
+    def leaves_to_git(self, url: str) -> bool:
+        """See `AsksGit.leaves_to_git`."""
+        with self._lock:
+            return self._fresh(url, lambda: self._last(url)) is None
+
     def refused(self, url: str, credential: Credential) -> None:
         """See `Credentials.refused`."""
         _, _, host, path = split(url)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from lfssync.credentials import Credential, Credentials, answering
+from lfssync.credentials import AsksGit, Credential, Credentials, answering
 
 LOGINS = 2
 """So many logins are tried for one command; the next pass goes on with the next one."""
@@ -107,7 +107,8 @@ def with_logins(
             if ended.status == 0 or not way.is_refused:
                 return ended
         login.refused(remote, credential)
-    return ended or run((), ())
+    asks_git = not isinstance(login, AsksGit) or login.leaves_to_git(remote)
+    return ended or run(() if asks_git else ("-c", "credential.helper="), ())
 
 
 def is_on_web(remote: str) -> bool:

@@ -95,7 +95,7 @@ def test_a_token_is_checked_kept_used_and_deleted(hub: Hub, keyring: Keyring, sa
     assert said.err == ""
     assert kept(keyring, hub.address) == ("me", TOKEN)
     assert said("whoami", "hf") == 0
-    assert said.out.startswith(f"{host}: you are me, by the login of keyring\n")
+    assert said.out.startswith(f"{host}: you are me; login from keyring\n")
     assert said("logout", "hf") == 0
     assert said.out == f"{host}: the login is deleted from the keyring\n"
     assert kept(keyring, hub.address) is None
@@ -136,7 +136,7 @@ def test_what_others_still_have_is_said(hub: Hub, said: Said, monkeypatch: pytes
     assert said("logout", "hf") == 0
     assert "HF_TOKEN still has one" in said.out
     assert said("whoami", "hf") == 0
-    assert "by the login of HF_TOKEN" in said.out
+    assert "login from HF_TOKEN" in said.out
     monkeypatch.setenv("HF_TOKEN", WRONG)
     assert said("whoami", "hf") == 5
     assert "it is from HF_TOKEN" in said.err

@@ -22,6 +22,8 @@ from lfssync.model import LfsObject
 from lfssync.transfer.gitlfs import GitLfsTransfer
 from tests.helpers import assert_whole, clone, git, make_bare, random_bytes, tree, write
 from tests.host import PASSWORD, USER, serve
+from tests.servers import githost
+from tests.servers.githost import GitHost
 from tests.servers.secretservice import secret_service
 
 pytestmark = pytest.mark.xdist_group("secret service")
@@ -140,6 +142,23 @@ def test_git_lfs_does_not_ask_for_ever(host: str, tmp_path: Path) -> None:
     with pytest.raises(AuthError):
         transfer.missing([LfsObject("0" * 64, 5)])
     assert known.logins == []
+
+
+def test_a_helper_of_the_users_that_repeats_itself_does_not_make_a_storm(
+    tmp_path: Path, private_environment: Path
+) -> None:
+    """Neither at once nor in the next pass (faults 38)."""
+    with open(os.environ["GIT_CONFIG_GLOBAL"], "a") as file:
+        file.write('[credential]\n\thelper = "!f() { echo username=me; echo password=revoked; }; f"\n')
+    with githost.serve(GitHost(tmp_path / "host", lfs=None)) as host:
+        host.create("me/model")
+        ladder = Ladder(private_environment / "state", os.environ)
+        transfer = GitLfsTransfer(Git(make_bare(tmp_path / "own.git"), login=ladder), host.url("me/model"), "main")
+        for _ in range(3):
+            with pytest.raises(AuthError):
+                transfer.missing([LfsObject("0" * 64, 5)])
+        logins = [one for one in host.asked if "Authorization" in one.headers]
+    assert 1 <= len(logins) <= 3
 
 
 def test_only_addresses_on_the_same_host_come_along() -> None:
