@@ -114,6 +114,23 @@ def _watch(look: Callable[[], list[MirrorStatus]], places: Places) -> int:
         return terminal.INTERRUPTED
 
 
+def doctor(arguments: Namespace, places: Places) -> int:
+    """Find everything that would fail later; shown as it is found, because hosts take their time."""
+    from lfssync import doctor as doctors
+    from lfssync import documents, output
+
+    if arguments.name:
+        _named(_mirrors(places), arguments.name)
+    found = []
+    for finding in doctors.examine(places, arguments.name):
+        found.append(finding)
+        if not arguments.json:
+            terminal.emit(output.finding_lines(finding))
+    if arguments.json:
+        terminal.emit_json(documents.doctor_document(found))
+    return terminal.worst([terminal.exit_code_of(finding.kind) for finding in found])
+
+
 def sync(arguments: Namespace, places: Places) -> int:
     """Bring mirrors to the remote now, one after the other; one that fails does not stop the others."""
     from lfssync import documents, operations, output
@@ -273,6 +290,7 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "remove": remove,
     "list": list_mirrors,
     "status": status,
+    "doctor": doctor,
     "sync": sync,
     "wait": wait,
     "push": push,

@@ -17,6 +17,7 @@ from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
     from lfssync.errors import LfssyncError
+    from lfssync.findings import Finding
     from lfssync.model import Mirror
     from lfssync.operations import DaemonInfo
 
@@ -124,6 +125,24 @@ def failure_document(name: str, error: LfssyncError) -> Document:
 def sync_document(mirrors: Sequence[Document]) -> Document:
     """The answer of `sync --json`."""
     return {"version": __version__, "mirrors": list(mirrors)}
+
+
+def doctor_document(found: Sequence[Finding]) -> Document:
+    """The answer of `doctor --json`."""
+    return {
+        "version": __version__,
+        "ok": all(finding.ok for finding in found),
+        "findings": [
+            {
+                "mirror": finding.mirror or None,
+                "check": finding.check,
+                "ok": finding.ok,
+                "message": exact(finding.message),
+                "remedy": exact(finding.remedy) or None,
+            }
+            for finding in found
+        ],
+    }
 
 
 def log_document(name: str, entries: Sequence[LogEntry]) -> Document:

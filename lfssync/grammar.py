@@ -175,6 +175,15 @@ COMMANDS = (
         ),
     ),
     Command(
+        "doctor",
+        "Mirror",
+        "find everything that would fail later, with its remedy",
+        "Tries what a pass needs, and changes nothing: programs, directories, disks, remotes, logins, LFS servers. "
+        "Exits with 0 only if nothing would fail.",
+        ("lfssync doctor my-model",),
+        (_mirror(Count.AT_MOST_ONE, "look at this mirror only (all)"), _JSON),
+    ),
+    Command(
         "sync",
         "Deliver",
         "bring everything to the remote now",

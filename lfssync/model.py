@@ -181,12 +181,14 @@ class Changes:
         removed: Recorded paths that are gone (or are ignored now), sorted.
         tracked: How many paths were recorded before.
         warnings: Lines for people about what was left out and why.
+        unreadable: What could not be looked at, or into.
     """
 
     changed: tuple[Change, ...]
     removed: tuple[bytes, ...]
     tracked: int
     warnings: tuple[str, ...] = ()
+    unreadable: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from lfssync.terminal import Line, Span, Style, escape, line
 
 if TYPE_CHECKING:
     from lfssync.answers import Login, Logout, PushResult, Release
+    from lfssync.findings import Finding
     from lfssync.model import Mirror
     from lfssync.operations import DaemonInfo
     from lfssync.restore import RestoreResult
@@ -261,6 +262,19 @@ def restored_lines(name: str, destination: str, result: RestoreResult) -> list[L
     """The answer of `restore`."""
     what = f"{files(result.files)} ({human_bytes(result.size_bytes)}) of {short(result.commit)}"
     return [line(Span(name, Style.STRONG), f": {what} written to {destination}, every LFS file checked")]
+
+
+# ---- doctor
+
+
+def finding_lines(finding: Finding) -> list[Line]:
+    """One finding of `doctor`; its remedy stands below it."""
+    symbol, style = ("✓", Style.GOOD) if finding.ok else ("✗", Style.BAD)
+    if finding.ok and finding.remedy:
+        symbol, style = "•", Style.WARNING
+    about = f"{finding.mirror}: " if finding.mirror else ""
+    first = line(Span(f"{symbol} ", style), Span(about, Style.STRONG), f"{finding.check}: {finding.message}")
+    return [first, line("  → ", finding.remedy)] if finding.remedy else [first]
 
 
 # ---- logins

@@ -88,7 +88,7 @@ def scan(
             walk.hinted(path)
     changed = sorted(walk.changed.values(), key=lambda change: change.path)
     removed = sorted(walk.removed - walk.changed.keys())
-    return Changes(tuple(changed), tuple(removed), tracked, tuple(walk.warnings))
+    return Changes(tuple(changed), tuple(removed), tracked, tuple(walk.warnings), tuple(walk.unreadable))
 
 
 def most_is_gone(changes: Changes, is_other_directory: bool) -> bool:
@@ -128,6 +128,7 @@ class _Walk:
     changed: dict[bytes, Change] = field(default_factory=dict)
     removed: set[bytes] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
     visited: set[bytes] = field(default_factory=set)
     distrust: bool = False
     """True when ignore rules changed since the last scan: recorded files are checked against them again."""
@@ -320,6 +321,7 @@ class _Walk:
             self.warnings.append(f"{show(path)}: {reason}; left out")
 
     def _unreadable(self, path: bytes, error: OSError) -> None:
+        self.unreadable.append(path)
         self.warnings.append(f"{show(path) or '.'}: {error.strerror}; left as it was")
 
 

@@ -210,6 +210,11 @@ def exit_code(error: LfssyncError) -> int:
     return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
 
 
+def exit_code_of(kind: str) -> int:
+    """The same for what is recorded of an error: its `kind`; 0 when there is none."""
+    return next((code for error, code in _EXIT_CODES if error.kind == kind), 1) if kind else 0
+
+
 def worst(codes: Sequence[int]) -> int:
     """The exit code for several jobs: the one that needs a person most; 0 when there are none."""
     return min(codes, key=_WORST_FIRST.index, default=0)

@@ -83,7 +83,7 @@ class WorkingCopy:
         Raises:
             BlockedError: Something of the user's is in progress, or another branch is checked out.
         """
-        self._require_at_rest(branch)
+        self.require_at_rest(branch)
         recover(self._index, self.head(branch))
         sparse = (self.git_dir / "info" / "sparse-checkout").exists()
         if (
@@ -94,7 +94,12 @@ class WorkingCopy:
                 f"{self.directory} is a sparse checkout", "check it out whole: git sparse-checkout disable"
             )
 
-    def _require_at_rest(self, branch: str) -> None:
+    def require_at_rest(self, branch: str) -> None:
+        """Make sure, without touching anything, that nothing of the user's is in progress on another branch.
+
+        Raises:
+            BlockedError: Something is in progress, or another branch is checked out.
+        """
         for name, words in _IN_PROGRESS.items():
             if (self.git_dir / name).exists():
                 raise BlockedError(f"{words} is in progress in {self.directory}", "finish or abort it there")
@@ -131,7 +136,7 @@ class WorkingCopy:
         move = f"update refs/heads/{branch} {new} {old or '0' * 40}\n".encode()
         try:
             with patched(self._index, entries, gone, new):
-                self._require_at_rest(branch)
+                self.require_at_rest(branch)
                 self.git.run("update-ref", "-m", "lfssync", "--stdin", given=move)
         except UnsupportedIndexError:
             self._update_index(entries, gone)

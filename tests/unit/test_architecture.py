@@ -93,6 +93,7 @@ HOUSE = (
     "lfssync.formats",
     "lfssync.stage",
     "lfssync.classification",
+    "lfssync.findings",
     "lfssync.plan",
     "lfssync.transfer",
     "lfssync.transfer.batch",
@@ -128,6 +129,8 @@ HOUSE = (
     "lfssync.executors",
     "lfssync.operations",
     # what people see
+    "lfssync.examination",
+    "lfssync.doctor",
     "lfssync.terminal",
     "lfssync.documents",
     "lfssync.output",
