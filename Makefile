@@ -28,7 +28,7 @@ HOST_PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint venv clean system-for-demo system-for-test dead-environment
+.PHONY: help demo test bench lint venv clean system-for-demo system-for-test system-for-bench dead-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo: $(if $(wildcard $(FOR_TEST)),$(FOR_TEST),$(FOR_DEMO)) ## mirror a small tr
 
 test: lint ## install what the tests need, then run the checks and all tests
 	@$(PYTHON) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+bench: $(FOR_TEST) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
+	@$(PYTHON) -m tests.benchmarks $(ROWS)
 
 lint: $(FOR_TEST) ## check style, format and types
 	@$(PYTHON) -m ruff check
@@ -63,9 +66,12 @@ $(FOR_TEST): $(if $(ALIVE),,dead-environment) | system-for-test
 system-for-demo:
 	@$(call system,git git-lfs)
 
+system-for-bench:
+	@$(call system,curl)
+
 system-for-test:
 	@$(call system,git git-lfs strace fish zsh setsid:util-linux systemd-analyze:systemd \
-		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus)
+		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus nginx:nginx-light)
 
 # $(1): what pip installs. An environment that works is brought up to date, any other is made anew.
 define install
