@@ -50,9 +50,9 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
         raise UserError(
             f'{mirror.name}: transfer = "bare" needs a remote on disk, not {remote.url}', "leave `transfer` out"
         )
-    if folder is not None and mirror.transfer is TransferKind.HTTP:
-        raise UserError(f'{mirror.name}: transfer = "http" needs a host, not {remote.url}', "leave `transfer` out")
-    if folder is not None:
+    if folder is not None and not mirror.lfs_url:
+        if mirror.transfer is TransferKind.HTTP:
+            raise UserError(f'{mirror.name}: transfer = "http" needs a host or lfs_url', "leave `transfer` out")
         return folder
     from lfssync.transfer.http import open_http
 
