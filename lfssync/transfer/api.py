@@ -8,7 +8,6 @@ Source: git-lfs docs/api/authentication.md, docs/api/batch.md.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import threading
@@ -55,21 +54,15 @@ class Finder(Protocol):
         """The server did not take what it was told."""
 
 
-def basic(credential: Credential) -> str:
-    """A login as every LFS server takes it, for the `Authorization` header."""
-    pair = f"{credential.username}:{credential.secret}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
-
-
 class Login:
     """Which login is used for an address now; asked by several threads, of which one looks for the next.
 
     Args:
         credentials: Who knows logins.
-        form: Makes an `Authorization` header of one.
+        form: Makes an `Authorization` header of one, for an address.
     """
 
-    def __init__(self, credentials: Credentials, form: Callable[[Credential], str] = basic) -> None:
+    def __init__(self, credentials: Credentials, form: Callable[[str, Credential], str]) -> None:
         self._credentials = credentials
         self._form = form
         self._lock = threading.Lock()
@@ -81,7 +74,7 @@ class Login:
             if url not in self._current:
                 self._current[url] = self._credentials.find(url)
             credential = self._current[url]
-        return {} if credential is None else {"Authorization": self._form(credential)}
+        return {} if credential is None else {"Authorization": self._form(url, credential)}
 
     def refused(self, url: str, headers: Mapping[str, str]) -> bool:
         """Take note that these headers were not good enough.
@@ -93,7 +86,7 @@ class Login:
             credential = self._current.get(url)
             if credential is None:
                 return False
-            if headers.get("Authorization") == self._form(credential):  # else another thread was here before
+            if headers.get("Authorization") == self._form(url, credential):  # else another thread was here before
                 self._credentials.refused(url, credential)
                 self._current[url] = self._credentials.find(url)
             return self._current[url] is not None

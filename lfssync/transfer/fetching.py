@@ -26,8 +26,8 @@ from lfssync.web.client import Stream
 from lfssync.web.retrying import persist
 
 _REMEDY = "sync the mirror that still has the file"
-_STEP_BYTES = 1 << 20
-"""A connection that brought so much before it broke has earned new patience."""
+_BLOCK_BYTES = 128 << 10
+"""What a connection brings is kept in steps of this size, and one that brought so much has earned new patience."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class Fetching:
                 raise
             raise TransientError(error.message, "it is tried again with a new link") from error
         except TransientError:
-            if self._done_bytes < self._best_bytes + _STEP_BYTES:
+            if self._done_bytes < self._best_bytes + _BLOCK_BYTES:
                 raise
         self._best_bytes = max(self._best_bytes, self._done_bytes)
 
@@ -108,7 +108,7 @@ class Fetching:
                 checked(stream.answer(), errand, self._name)
             if stream.status != 206:
                 self._restart(file)
-            for block in stream.blocks(self.throttle.block_bytes):
+            for block in stream.blocks(min(self.throttle.block_bytes, _BLOCK_BYTES)):
                 self._take(block, file)
         if self._done_bytes < self.lfs.size_bytes:
             raise TransientError(f"{self._place} gives only a part of {self._name}", "it is tried again")

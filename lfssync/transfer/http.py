@@ -13,17 +13,20 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync.credentials import Credential
-from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
+from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
 from lfssync.gitcommand import Git
+from lfssync.hosts.api import basic
+from lfssync.hosts.huggingface import HuggingFace
+from lfssync.hosts.known import host_of
 from lfssync.model import LfsObject, Mirror, Monitor, State
 from lfssync.remotes import Remote
 from lfssync.transfer import Source, Uploaded
-from lfssync.transfer.api import Api, Login, basic
+from lfssync.transfer.api import Api, Login
 from lfssync.transfer.batch import Operation, Present, Standing, Wanted, batches
 from lfssync.transfer.body import ContentChanged, Throttle
 from lfssync.transfer.endpoint import Discovery
@@ -93,6 +96,10 @@ class HttpTransfer:
         self._troubles = 0
         self._lock = threading.Lock()
         weakref.finalize(self, api.client.close)
+
+    def close(self) -> None:
+        """Close its connections now; it opens new ones when it is used again."""
+        self._api.client.close()
 
     @property
     def endpoint(self) -> str:
@@ -194,11 +201,19 @@ def _raise_worst(errors: Sequence[LfssyncError]) -> None:
                 raise error
 
 
+def _authorization(url: str, credential: Credential) -> str:
+    """A login for an LFS server: as every server takes it, but the Hub knows tokens of applications as Bearer only."""
+    try:
+        host = host_of(url, os.environ)
+    except UserError:  # an address that no remote could have: ssh named it
+        return basic(credential)
+    return host.authorization(credential) if isinstance(host, HuggingFace) else basic(credential)
+
+
 def open_http(
     mirror: Mirror,
     remote: Remote,
     git: Git,
-    form: Callable[[Credential], str] = basic,
     patience: Patience | None = None,
 ) -> HttpTransfer:
     """The transfer over HTTP for a mirror; nothing is asked yet.
@@ -208,7 +223,6 @@ def open_http(
         remote: Where git goes.
         git: The mirror's git dir. The user's own settings for HTTP are asked of it, its `login` is ours, and its `stop`
             ends everything.
-        form: How a login is sent.
         patience: How long to try.
     """
     stop = git.stop or threading.Event()
@@ -217,7 +231,7 @@ def open_http(
     api = Api(
         client,
         Discovery(remote, git, mirror.lfs_url),
-        Login(git.login, form),
+        Login(git.login, _authorization),
         mirror.branch,
         kinds,
         stop,

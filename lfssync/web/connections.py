@@ -103,9 +103,10 @@ def _watched(pool: type[urllib3.HTTPConnectionPool], live: Live) -> type[urllib3
         def connect(self) -> None:
             live.add(self)
             super().connect()
+            self.sock.settimeout(STALL_TIMEOUT_S)
 
         def request(self, *args: Any, **kwargs: Any) -> None:
-            if self.sock is not None:
+            if self.sock is not None:  # one that was used before
                 self.sock.settimeout(STALL_TIMEOUT_S)
             super().request(*args, **kwargs)
 
