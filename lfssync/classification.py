@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from lfssync.attributes import BINARY_LIMIT_BYTES, Block, Verdict, join, line_for_path, split
 from lfssync.fastimport import blob_oid
-from lfssync.model import Change, Changes, Deferred, Known, LfsObject, Signature, Staged, show
+from lfssync.model import STILL_CHANGING, Change, Changes, Deferred, Known, LfsObject, Signature, Staged, show
 from lfssync.repository import Repository, can_be
 from lfssync.settle import Writer, probe
 from lfssync.stage import open_beneath
@@ -170,7 +170,7 @@ class Classification:
             staged: What the pass read.
         """
         return [
-            Deferred(one.path, "still changing", one.signature.size_bytes)
+            Deferred(one.path, STILL_CHANGING, one.signature.size_bytes)
             for one in staged
             if one.path in self.expected and self.expected[one.path] != one.blob_oid
         ]

@@ -32,9 +32,35 @@ def message(added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[
     subject = f"{lead}: {_fitting(names, SUBJECT_CHARACTERS - len(lead) - 2)}"
     if len(names) <= 1:
         return subject + "\n"
+    return "\n".join([subject, "", *_listed(added, changed, removed)]) + "\n"
+
+
+def group_message(
+    verb: str, name: bytes, telling: str, paths: tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]],
+    content_bytes: int,
+) -> str:  # fmt: skip
+    """The commit message for a checkpoint: `Add checkpoint-500: step 500, eval_loss 1.234 (6 files, 5.2 GB)`.
+
+    Args:
+        verb: What happens to it.
+        name: The path of its folder.
+        telling: What its trainer says about it, printable; may be empty.
+        paths: What is added, changed and removed, the most telling first.
+        content_bytes: Size of the added and changed files together.
+    """
+    added, changed, removed = paths
+    count = len(added) + len(changed) or len(removed)
+    size = f", {human_bytes(content_bytes)}" if added or changed else ""
+    ending = f"{': ' if telling else ''}{telling} ({count} file{'s' if count != 1 else ''}{size})"
+    shown = _fitting([show(name)], max(SUBJECT_CHARACTERS - len(verb) - len(ending) - 1, 20))
+    return "\n".join([f"{verb} {shown}{ending}", "", *_listed(added, changed, removed)]) + "\n"
+
+
+def _listed(added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[bytes]) -> list[str]:
+    """The lines of a body: what happened to each file, as far as there is room."""
     lines = [f"{sign} {show(path)}" for sign, paths in (("+", added), ("~", changed), ("-", removed)) for path in paths]
     more = [f"… and {len(lines) - BODY_LINES} more"] if len(lines) > BODY_LINES else []
-    return "\n".join([subject, "", *lines[:BODY_LINES], *more]) + "\n"
+    return lines[:BODY_LINES] + more
 
 
 def _fitting(names: list[str], room: int) -> str:

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from lfssync.answers import Release
 from lfssync.errors import NotDoneError, TransientError, UserError
-from lfssync.model import Deferred, Mirror, PassResult, show
+from lfssync.model import Mirror, PassResult, show
 from lfssync.pipeline import Order, run_pass
 from lfssync.protocol import Document, pass_document, release_document
 from lfssync.releases import release
 from lfssync.workbench import Session
 
-_MOVING = "still changing"
 _LOOKS = 4
 """How often a sync looks at files that do not stand still, before it reports them."""
 
@@ -40,16 +39,15 @@ def sync(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> Pas
     """
     result = run_pass(mirror, state_dir, replace(order, verify=True), session)
     for _ in range(_LOOKS - 1):
-        moving = frozenset(one.path for one in result.deferred if one.reason == _MOVING)
+        moving = frozenset(one.path for one in result.deferred if one.passes_soon)
         if not moving or session.stop.wait(mirror.quiet_s):
             break
         again = run_pass(mirror, state_dir, replace(order, verify=True, paths=moving), session)
-        result = _together(result, again, moving)
+        result = _together(result, again)
     return result
 
 
-def _together(first: PassResult, again: PassResult, looked_at: frozenset[bytes]) -> PassResult:
-    waiting: tuple[Deferred, ...] = tuple(one for one in first.deferred if one.path not in looked_at) + again.deferred
+def _together(first: PassResult, again: PassResult) -> PassResult:
     return PassResult(
         again.commit,
         again.receipt,
@@ -58,7 +56,7 @@ def _together(first: PassResult, again: PassResult, looked_at: frozenset[bytes])
         first.removed + again.removed,
         first.content_bytes + again.content_bytes,
         first.sent_bytes + again.sent_bytes,
-        waiting,
+        again.deferred,  # every pass looks at all that waits
         tuple(dict.fromkeys(first.warnings + again.warnings)),
     )
 
@@ -115,8 +113,8 @@ def until_done(
             if not result.deferred:
                 return result
             first = result.deferred[0]
-            in_the_way = f"{show(first.path)} is {first.reason}" + (
-                f" and {len(result.deferred) - 1} more" if len(result.deferred) > 1 else ""
+            in_the_way = f"{show(first.path)}: {first.reason}" + (
+                f", and {len(result.deferred) - 1} more" if len(result.deferred) > 1 else ""
             )
             pause_s = min(max(mirror.quiet_s, 0.2), 5.0)
         left_s = deadline - time.monotonic()
@@ -146,7 +144,7 @@ def tag(
         waiting = sync(mirror, state_dir, Order(), session).deferred
         if waiting:
             raise NotDoneError(
-                f"{mirror.name} cannot be released yet: {show(waiting[0].path)} is {waiting[0].reason}",
+                f"{mirror.name} cannot be released yet: {show(waiting[0].path)}: {waiting[0].reason}",
                 f"run lfssync wait {mirror.name} first, or release a commit with --at",
             )
     return release(mirror, state_dir, version, text, revision, session)

@@ -15,8 +15,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+STILL_CHANGING = "still changing"
+STILL_WRITTEN = "still being written"
 LFS_THRESHOLD_BYTES = 1 << 20
 """Files larger than this become LFS objects unless the configuration says otherwise."""
+
+GROUPS = (
+    "checkpoint-*",  # transformers, diffusers
+    "checkpoint_*",  # accelerate, flax, Ray
+    "epoch_[0-9]*",  # accelerate's examples
+    "epoch-[0-9]*",
+    "epoch=*",  # Lightning, where a strategy saves in pieces
+    "*.ckpt",  # the same under a name of the user's
+    "step_[0-9]*",
+    "step-[0-9]*",  # torchtitan
+    "step[0-9]*",  # OLMo
+    "global_step*",  # DeepSpeed, verl
+    "iter_[0-9]*",  # Megatron
+)
+"""Folders with such names are checkpoints, unless the configuration says otherwise."""
 
 
 class State(StrEnum):
@@ -75,6 +92,8 @@ class Mirror:
     branch: str = "main"
     into: str = ""
     ignore: tuple[str, ...] = ()
+    groups: tuple[str, ...] = GROUPS
+    """Names of folders that are committed as a whole or not yet; patterns of fnmatch."""
     delete: DeletePolicy = DeletePolicy.MIRROR
     incomplete: IncompletePolicy = IncompletePolicy.WAIT
     transfer: TransferKind = TransferKind.AUTO
@@ -193,11 +212,24 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A path that must wait, and why (`open for writing`, `still changing`, `permission denied`)."""
+    """A path that must wait, and why (`open for writing`, `still changing`, `permission denied`).
+
+    Args:
+        path: Relative to the mirrored directory.
+        reason: For people; follows the path.
+        size_bytes: How large it is.
+        is_refused: The host would not take it, whatever is waited for: nothing else waits for it.
+    """
 
     path: bytes
     reason: str
     size_bytes: int = 0
+    is_refused: bool = False
+
+    @property
+    def passes_soon(self) -> bool:
+        """Whether only a moment is missing. All other reasons end with an event, or last."""
+        return self.reason.endswith((STILL_CHANGING, STILL_WRITTEN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +242,7 @@ class Staged:
         blob_oid: The git blob's name: of the content, or of the pointer.
         lfs: The LFS object, or None.
         fd: Open descriptor on the content while an upload needs it, or None.
+        is_prefix: Only its beginning was read: a program has had it open, and appends to it, for long.
     """
 
     path: bytes
@@ -217,6 +250,7 @@ class Staged:
     blob_oid: str
     lfs: LfsObject | None = None
     fd: int | None = None
+    is_prefix: bool = False
 
     def known(self) -> Known:
         """What to record about it once it is committed."""

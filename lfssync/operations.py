@@ -140,7 +140,7 @@ def push(
         if result.deferred:
             one = result.deferred[0]
             raise NotDoneError(
-                f"{show(one.path)} is {one.reason}; the rest was delivered", "push again when it is complete"
+                f"{show(one.path)}: {one.reason}; the rest was delivered", "push again when it is complete"
             )
         if result.commit is None or result.receipt is None:
             raise UserError(f"{path} holds no files", "put something into it first")

@@ -16,37 +16,35 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from lfssync.classification import NAME as ATTRIBUTES
-from lfssync.classification import RULES_FACT, Classification, classification, is_text_like_a_pointer
-from lfssync.commitmessage import message
+from lfssync.assembly import Part
+from lfssync.classification import RULES_FACT, is_text_like_a_pointer
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.fastimport import Edit, FastImport, blob_oid
 from lfssync.gitcommand import Git
+from lfssync.groups import widened
 from lfssync.healing import heal
-from lfssync.hosts.preflight import Preflight, preflight_of
+from lfssync.intake import Intake, Taken
 from lfssync.lock import held
 from lfssync.model import (
-    Change,
     Changes,
     Deferred,
     DeletePolicy,
     Mirror,
     PassResult,
-    Plan,
     Receipt,
     Staged,
     State,
     TransferKind,
 )
-from lfssync.plan import CommitPlan, Records, known_of, plan, still_unread
+from lfssync.plan import CommitPlan, Records, plan, still_unread, together
 from lfssync.reconcile import place, reconcile
 from lfssync.report import Report
 from lfssync.repository import Refs, Repository, tidy
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
-from lfssync.stage import Policy, Stage
 from lfssync.store import PROVEN_FACT, Store
 from lfssync.transfer import Transfer
 from lfssync.transfers import transfer_for
+from lfssync.waiting import FACT as WAITING_FACT
+from lfssync.waiting import Waiting
 from lfssync.workbench import Session, Workbench, open_bench
 from lfssync.workingcopy import WorkingCopy
 
@@ -143,6 +141,8 @@ class _Pass:
     report: Report
     bench: Workbench
     warnings: list[str] = field(default_factory=list)
+    waiting: Waiting = field(default_factory=Waiting)
+    scanned_at: float = 0.0
 
     @property
     def repository(self) -> Repository:
@@ -154,26 +154,26 @@ class _Pass:
 
     def run(self) -> PassResult:
         reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
+        self.waiting = Waiting.of(self.store.fact(WAITING_FACT))
         changes = self._scan()
         refs = self.bench.refs()
         last = self.store.receipt(self.repository.head_ref)
         is_delivered = refs.head == refs.tip and (last.commit if last else None) == refs.head
         if is_delivered and not (changes.changed or changes.removed or self.order.verify):
+            self._remember([], [], changes)
             return PassResult(refs.head, last, warnings=tuple(self.warnings))
         refs = self._refresh(refs)
         root_fd = os.open(self.mirror.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            committed, deferred, made = self._stage_and_commit(root_fd, refs, changes)
+            committed, taken, made = self._read_and_commit(root_fd, refs, changes)
         finally:
             os.close(root_fd)
-        if committed.head == refs.head:  # what changed here came from the branch, by a `git pull` for example
-            made = replace(made, added=(), changed=(), removed=(), content_bytes=0)
         head, receipt = self._deliver(refs, committed)
         if committed.head != refs.head:
             self._tidy()
         return PassResult(
             head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
-            self.bench.securing.sent_bytes, tuple(deferred), tuple(self.warnings),
+            self.bench.securing.sent_bytes, taken.ready.deferred, tuple(self.warnings),
         )  # fmt: skip
 
     def _scan(self) -> Changes:
@@ -187,9 +187,11 @@ class _Pass:
                 f"{mirror.path} leads to {root[0]} now, and not to {before[0]} any more",
                 f"put it back, or approve with: lfssync sync --accept-deletions {mirror.name}",
             )
-        changes = scan(
-            os.fsencode(mirror.path), self.order.paths, self.store, mirror.ignore, tracked_stays=self.copy is not None
-        )
+        paths = self.order.paths
+        if paths is not None:
+            paths = self.waiting.looked_at(widened(paths, mirror.groups))
+        self.scanned_at = time.time()
+        changes = scan(os.fsencode(mirror.path), paths, self.store, mirror.ignore, tracked_stays=self.copy is not None)
         self.warnings += changes.warnings
         is_a_question = mirror.delete is DeletePolicy.MIRROR and not self.order.accept_deletions
         if is_a_question and most_is_gone(changes, before is not None and before != root):
@@ -212,101 +214,61 @@ class _Pass:
             self.bench.securing.forget()
         return refs
 
-    def _stage_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, list[Deferred], CommitPlan]:
-        """Read what changed, bring its LFS objects to safety, and commit it all as one."""
+    def _read_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, Taken, CommitPlan]:
+        """Read what changed, bring its LFS objects to safety, and commit what is whole: each checkpoint by itself."""
         mirror = self.mirror
-        gone = changes.removed if mirror.delete is DeletePolicy.MIRROR else ()
-        into = os.fsencode(mirror.into)
-        rules = classification(self.repository, root_fd, into, refs.head, changes, gone, self.store)
-        again = rules.reclassified(self.store, changes, os.fsencode(mirror.path), mirror.lfs_threshold_bytes)
-        preflight = preflight_of(mirror.remote, mirror.into, os.environ)
-        changed, crowded = self._with_room([*changes.changed, *again], gone, preflight)
-        known = known_of(changed)
-        staged, deferred, text = self._stage(root_fd, rules, changed, gone, preflight)
-        deferred += crowded
-        self.warnings += preflight.remarks(staged)
+        intake = Intake(mirror, self.session, self.store, self.report, self.bench, self.waiting, self.warnings)
+        taken = intake.take(root_fd, refs.head, changes, self.scanned_at)
         first = refs.mirrored is None and refs.head is not None
         on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
-        oid = blob_oid(len(text), [text]) if text else None
-        attributes = Edit(rules.prefix + ATTRIBUTES, "100644" if oid else None, oid)
-        made = plan(
-            staged, known, changes.removed, on_branch, rules.prefix, mirror.delete, (attributes, rules.is_needed(text))
-        )
-        records = Records(
-            {one.path: one.known() for one in staged} | still_unread(again, deferred),
-            {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text if made.edits else rules.committed)},
-        )
-        return self._commit(refs, made, staged, changes, records), deferred, made
-
-    def _with_room(
-        self, changed: list[Change], gone: Sequence[bytes], preflight: Preflight
-    ) -> tuple[list[Change], list[Deferred]]:
-        """Leave out new files for which the host has no room in their folder."""
-        new = {change.path: change for change in changed if change.known is None}
-        limit = preflight.limits.folder_entries
-        if limit is None or self.store.count() + len(new) <= limit:
-            return changed, []
-        leaving = set(gone)
-        present = (path for path, _ in self.store.everything() if path not in leaving)
-        full = preflight.crowded(new, present)
-        crowded = [Deferred(path, reason, new[path].signature.size_bytes) for path, reason in full.items()]
-        return [change for change in changed if change.path not in full], crowded
-
-    def _stage(
-        self,
-        root_fd: int,
-        rules: Classification,
-        changed: list[Change],
-        gone: Sequence[bytes],
-        preflight: Preflight,
-    ) -> tuple[list[Staged], list[Deferred], bytes]:
-        """Read files into git and to the remote; gives what was read, what must wait, and the `.gitattributes`."""
-        mirror = self.mirror
-        self.report.working(State.STAGING, changed)
-        verdicts = rules.verdicts(change.path for change in changed)
-        self.warnings += dict.fromkeys(rules.warnings)
-        self.session.progress(Plan(State.STAGING, len(changed), sum(change.signature.size_bytes for change in changed)))
-        policy = Policy(mirror.lfs_threshold_bytes, mirror.quiet_s, self.copy is not None, preflight)
-        with FastImport(self.repository.git) as stream:
-            stage = Stage(root_fd, policy, verdicts, stream.blob, self.session.progress, self.session.seen)
-            staged, deferred = self.bench.securing.secure(
-                stage.run(changed), lambda: self.report.working(State.UPLOADING, changed)
+        ready, rules = taken.ready, taken.rules
+        is_needed, text = rules.is_needed(taken.text), rules.committed
+        unread = still_unread(taken.again, ready.deferred)
+        plans = []
+        for part in [ready.as_one()] if self.order.message else ready.parts:
+            made = plan(
+                part.staged, taken.known, part.removed, on_branch, rules.prefix, mirror.delete,
+                (taken.attributes, is_needed),
+            )  # fmt: skip
+            is_needed, text = False, taken.text if made.edits else text
+            records = Records(
+                {one.path: one.known() for one in part.staged} | unread,
+                {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text)},
             )
-            late = {one.path: one for one in rules.late(staged)}
-            staged = [one for one in staged if one.path not in late]
-            deferred += late.values()
-            known = known_of(changed)
-            text = rules.text(staged, {one.path: known[one.path] for one in deferred}, verdicts, gone)
-            if text:
-                stream.blob(blob_oid(len(text), [text]), len(text), [text])
-            stream.finish()
-        self._forget_seen(deferred)
-        return staged, deferred, text
+            before, refs = refs, self._commit(refs, made, part, taken.assembly.message(part, made), records)
+            if refs.head != before.head:  # else it came from the branch, by a `git pull` for example
+                plans.append(made)
+        self._remember(ready.deferred, taken.read, changes)
+        return refs, taken, together(plans)
 
-    def _forget_seen(self, deferred: list[Deferred]) -> None:
-        waiting = {one.path for one in deferred}
-        for path in self.session.seen.keys() - waiting:
-            del self.session.seen[path]
+    def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
+        """Note what waits, and what need not be read again once it may be committed."""
+        waiting = self.waiting.after(deferred, read, changes.removed, time.time())
+        if waiting != self.waiting:
+            with self.store.transaction():
+                self.store.record_facts({WAITING_FACT: waiting.document()})
 
-    def _commit(self, before: Refs, made: CommitPlan, staged: list[Staged], changes: Changes, records: Records) -> Refs:
+    def _commit(self, before: Refs, made: CommitPlan, part: Part, text: str, records: Records) -> Refs:
         """Commit, show it to the user's working copy if it is one, and record what is now known about each file."""
         refs = before
         if made.edits or made.mirrored:
-            text = self.order.message or message(made.added, made.changed, made.removed, made.content_bytes)
+            text = self.order.message or text
             texts = (text, place(self.mirror))
-            publish = partial(self._publish, before, made, staged)
+            publish = partial(self._publish, before, made, part.staged)
             who = self.bench.who()
             refs = self.repository.commit(before, list(made.edits), list(made.mirrored), who, texts, publish)
             if refs.head and refs.head != before.head:
                 self.report.committed(refs.head, text)
         with self.store.transaction():
-            self.store.record(records.files.items(), changes.removed)
+            self.store.record(records.files.items(), part.removed)
             self.store.record_facts({"mirrored": refs.mirrored, **records.facts})
-            if any(one.lfs for one in staged):  # until the remote has confirmed them
+            if any(one.lfs for one in part.staged):  # until the remote has confirmed them
                 self.store.record_facts({PROVEN_FACT: None})
         return refs
 
-    def _publish(self, before: Refs, made: CommitPlan, staged: list[Staged], head: str | None, mirrored: str) -> None:
+    def _publish(
+        self, before: Refs, made: CommitPlan, staged: Sequence[Staged], head: str | None, mirrored: str
+    ) -> None:
         """Make a commit the user's working copy's own. Our refs follow, so if this fails the next pass commits anew."""
         if self.copy is None:
             return
@@ -324,7 +286,7 @@ class _Pass:
         securing.is_text = partial(is_text_like_a_pointer, repository, refs.head)
         securing.ensure_recorded(root)
         if refs.head != refs.tip and not (refs.tip and repository.is_ancestor(refs.head, refs.tip)):
-            if refs.head == before.head or before.head != before.tip:  # more than the one commit made just now
+            if refs.head == before.head or before.head != before.tip:  # more than the commits made just now
                 securing.ensure(self.bench.delivery.outgoing(refs.head, refs.tip), root)
             refs = self.bench.delivery.push(refs, self.bench.who(), {}, moves_head=self.copy is None)
         assert refs.head is not None

@@ -77,6 +77,18 @@ def plan(
     )
 
 
+def together(plans: Sequence[CommitPlan]) -> CommitPlan:
+    """What several commits mean for people."""
+    return CommitPlan(
+        tuple(edit for one in plans for edit in one.edits),
+        tuple(edit for one in plans for edit in one.mirrored),
+        tuple(path for one in plans for path in one.added),
+        tuple(path for one in plans for path in one.changed),
+        tuple(path for one in plans for path in one.removed),
+        sum(one.content_bytes for one in plans),
+    )
+
+
 def differs(one: Staged, known: Known | None) -> bool:
     """Whether what was read is something else than what is recorded (a touched file is not)."""
     return known is None or (known.git_mode, known.blob_oid) != (one.signature.git_mode, one.blob_oid)

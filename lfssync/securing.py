@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.model import Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
+from lfssync.model import STILL_CHANGING, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
 from lfssync.stage import open_beneath, release
 from lfssync.store import PROVEN_FACT, Store
 from lfssync.transfer import Source, Transfer
@@ -108,7 +108,7 @@ class Securing:
         self._acknowledged(sources.keys() - set(changed))
         for one in batch:
             if one.lfs in changed:
-                deferred.append(Deferred(one.path, "still changing", one.signature.size_bytes))
+                deferred.append(Deferred(one.path, STILL_CHANGING, one.signature.size_bytes))
             else:
                 done.append(one)
         release(batch)

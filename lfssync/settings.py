@@ -166,6 +166,20 @@ def ignore_patterns(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def folder_patterns(value: Any) -> tuple[str, ...]:
+    """A list of patterns for the names of folders, without the folders above them.
+
+    Raises:
+        UserError: It is no list of strings, or one of them is no name.
+    """
+    if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
+        raise UserError("must be an array of strings", 'write it like ["checkpoint-*", "epoch_*"]')
+    for pattern in value:
+        if "/" in pattern or not pattern.strip() or CONTROL_CHARACTER.search(pattern):
+            raise UserError(f"{pattern!r} is not a pattern for a folder's name", "leave out the folders above it")
+    return tuple(value)
+
+
 def choice(kind: type[StrEnum]) -> Callable[[Any], StrEnum]:
     """What makes a member of an enum from its word; the result raises UserError for any other word."""
     words = [member.value for member in kind]

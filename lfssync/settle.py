@@ -1,6 +1,7 @@
 """May this file be taken now, or must it wait?
 
-Stands between `scan` and `stage`: `probe` asks the kernel whether anybody still writes, `judge` decides (pure).
+Stands between `scan` and `stage`: `probe` asks the kernel whether anybody still writes, `judge` decides (pure). What
+settled and is of a known format has to be complete as well, which `formats` tells.
 The one thing to know: a read lease is only *tried* and given back at once, never held, so no opener ever waits for
 us; and `F_SETSIG` comes before it, because a writer that opens in that instant makes the kernel send us a signal, and
 the default one, SIGIO, would end the process.
@@ -18,7 +19,8 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from lfssync.model import Signature
+from lfssync.formats import has_check
+from lfssync.model import STILL_CHANGING, Change, Signature
 
 _F_SETSIG = 10  # not in Python's fcntl module; the number is the same on every Linux architecture
 
@@ -75,8 +77,21 @@ def judge(writer: Writer, seen: Seen, now_s: float, quiet_s: float) -> str | Non
     if writer is Writer.PRESENT:
         return "open for writing"
     if writer is Writer.UNKNOWN and now_s - seen.since_s < quiet_s:
-        return "still changing"
+        return STILL_CHANGING
     return None
+
+
+def is_appended(change: Change, size_bytes: int) -> bool:
+    """Whether the beginning of a file that is being written may be taken alone: it only ever grew.
+
+    What has a format that tells whether it is complete has to become so instead.
+
+    Args:
+        change: The file, with what is recorded about it.
+        size_bytes: How large it is now.
+    """
+    known = change.known.signature if change.known else None
+    return not has_check(change.path) and (known is None or known.size_bytes <= size_bytes)
 
 
 def wait_if_racy(fd: int, now_ns: int) -> os.stat_result:

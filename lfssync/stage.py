@@ -3,8 +3,9 @@
 Stands between `settle` and the transfers. Small plain files go straight into the object database through the blob
 writer; an LFS file stays open, and its descriptor is what will be uploaded, whatever rotation does to its name.
 The one thing to know: a file is opened part by part without following links, and only counts as staged if its
-signature is
-the same before and after the read and nobody has it open for writing: so what was hashed is one state it really had.
+signature is the same before and after the read and nobody has it open for writing: so what was hashed is one state it
+really had. What somebody has had open for `max_wait`, such as a log, is taken as far as it goes: as many bytes as there
+were before the first read, read twice and found equal.
 """
 
 from __future__ import annotations
@@ -18,14 +19,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lfssync.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
 from lfssync.fastimport import blob_oid
+from lfssync.formats import Reader, check
 from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
-from lfssync.model import Change, Deferred, LfsObject, Monitor, Progress, Signature, Staged, State
-from lfssync.settle import Seen, judge, probe, wait_if_racy
+from lfssync.model import (
+    STILL_CHANGING,
+    Change,
+    Deferred,
+    IncompletePolicy,
+    LfsObject,
+    Monitor,
+    Progress,
+    Signature,
+    Staged,
+    State,
+    show,
+)
+from lfssync.settle import Seen, is_appended, judge, probe, wait_if_racy
 from lfssync.store import split
+from lfssync.waiting import Waiting
 
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 8000
@@ -36,7 +51,6 @@ _TASK_FILES = 32
 _AHEAD = 6
 """How many handfuls may be read before the receiver took the first: bounds open descriptors."""
 
-_CHANGING = "still changing"
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 BlobWriter = Callable[[str, int, Iterable[bytes]], None]
@@ -52,12 +66,16 @@ class Policy:
         quiet_s: Where the kernel cannot tell about writers, signatures must stand still so long.
         in_checkout: The directory is a git working copy, where a pointer may stand for a file that was not fetched.
         preflight: What the host would refuse.
+        max_wait_s: What is open, or incomplete, for so long may be taken after all.
+        incomplete: Whether files that are incomplete then are taken.
     """
 
     lfs_threshold_bytes: int
     quiet_s: float
     in_checkout: bool = False
     preflight: Preflight = NO_PREFLIGHT
+    max_wait_s: float = float("inf")
+    incomplete: IncompletePolicy = IncompletePolicy.WAIT
 
 
 @dataclass(slots=True)
@@ -71,6 +89,8 @@ class Stage:
         blobs: Where plain content and pointers go.
         monitor: Receives progress.
         seen: Signatures of earlier looks, by path; kept between passes by the caller.
+        waiting: What earlier passes left behind.
+        warnings: Lines for people about files that were taken although something is wrong with them.
     """
 
     root_fd: int
@@ -79,6 +99,8 @@ class Stage:
     blobs: BlobWriter
     monitor: Monitor
     seen: dict[bytes, Seen] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self, changes: Iterable[Change]) -> Iterator[Staged | Deferred]:
         """Stage files in the order given, two at a time.
@@ -141,7 +163,7 @@ class Stage:
         finally:
             os.close(parent)
         if signature != change.signature:
-            return self._deferred(change, _CHANGING)
+            return self._deferred(change, STILL_CHANGING)
         oid = blob_oid(len(target), [target])
         self.blobs(oid, len(target), [target])
         return Staged(change.path, signature, oid)
@@ -149,10 +171,37 @@ class Stage:
     def _file(self, change: Change, fd: int) -> Staged | Deferred:
         status = wait_if_racy(fd, time.time_ns())
         if not stat.S_ISREG(status.st_mode):
-            return self._deferred(change, _CHANGING)
+            return self._deferred(change, STILL_CHANGING)
         signature = Signature.of(status)
-        if reason := self._unsettled(change.path, fd, signature):
+        reason = self._unsettled(change.path, fd, signature)
+        is_prefix = reason is not None and self._has_waited(change) and is_appended(change, signature.size_bytes)
+        if not is_prefix and (reason := reason or self._incomplete(change, signature, fd)):
             return self._deferred(change, reason)
+        staged = self._read(change, signature, fd)
+        if not isinstance(staged, Staged):
+            return staged or self._deferred(change, STILL_CHANGING)
+        if is_prefix:
+            is_proven = os.fstat(fd).st_size >= signature.size_bytes and _oid_again(staged, fd) == _oid(staged)
+        else:
+            is_proven = Signature.of(os.fstat(fd)) == signature and not self._unsettled(change.path, fd, signature)
+        return replace(staged, is_prefix=is_prefix) if is_proven else self._deferred(change, STILL_CHANGING)
+
+    def _has_waited(self, change: Change) -> bool:
+        return self.waiting.has_waited(change.path, time.time(), self.policy.max_wait_s)
+
+    def _incomplete(self, change: Change, signature: Signature, fd: int) -> str | None:
+        """Why a file that nobody writes has to wait all the same, if it has to."""
+        finding = check(change.path, Reader.of(fd, signature.size_bytes))
+        if not finding.is_incomplete:
+            return None
+        is_old = time.time() - signature.ctime_ns / 1e9 >= self.policy.max_wait_s or self._has_waited(change)
+        if self.policy.incomplete is IncompletePolicy.COMMIT and is_old:
+            self.warnings.append(f"{show(change.path)}: {finding.reason}; committed as it is")
+            return None
+        return finding.reason
+
+    def _read(self, change: Change, signature: Signature, fd: int) -> Staged | Deferred | None:
+        """Read a file as the attributes and its content say; None when it became shorter meanwhile."""
         head = os.pread(fd, HEAD_BYTES, 0)
         verdict = self.verdicts.get(change.path, Verdict.UNSPECIFIED)
         pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
@@ -163,11 +212,8 @@ class Stage:
         storage = decide(verdict, size_bytes, is_binary(head), pointer, threshold_bytes, preflight.binary_limit_bytes)
         text = os.pread(fd, CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
         if reason := preflight.refusal(change.path, size_bytes, text, storage is not Storage.PLAIN):
-            return self._deferred(change, reason)
-        staged = self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
-        if staged is None or Signature.of(os.fstat(fd)) != signature or self._unsettled(change.path, fd, signature):
-            return self._deferred(change, _CHANGING)
-        return staged
+            return replace(self._deferred(change, reason), is_refused=True)
+        return self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
 
     def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
         now_s = time.monotonic()
@@ -203,7 +249,16 @@ class Stage:
         return Staged(change.path, signature, oid)
 
     def _lfs(self, change: Change, signature: Signature, fd: int) -> Staged | None:
-        size = signature.size_bytes
+        lfs = self.waiting.was_read(change.path, signature) or self._hashed(change, signature.size_bytes, fd)
+        if lfs is None:
+            return None
+        pointer = lfs.pointer()
+        oid = blob_oid(len(pointer), [pointer])
+        if change.known is None or change.known.blob_oid != oid:
+            self.blobs(oid, len(pointer), [pointer])
+        return Staged(change.path, signature, oid, lfs, fd)
+
+    def _hashed(self, change: Change, size: int, fd: int) -> LfsObject | None:
         with contextlib.suppress(OSError):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         digest = hashlib.sha256()
@@ -214,14 +269,7 @@ class Stage:
             digest.update(view[:count])
             done += count
             self.monitor(Progress(State.STAGING, change.path, done, size))
-        if done != size:
-            return None
-        lfs = LfsObject(digest.hexdigest(), size)
-        pointer = lfs.pointer()
-        oid = blob_oid(len(pointer), [pointer])
-        if change.known is None or change.known.blob_oid != oid:
-            self.blobs(oid, len(pointer), [pointer])
-        return Staged(change.path, signature, oid, lfs, fd)
+        return LfsObject(digest.hexdigest(), size) if done == size else None
 
 
 class _Results:
@@ -270,6 +318,21 @@ def open_beneath(root_fd: int, path: bytes, flags: int = 0) -> int:
             os.close(at)
 
 
+def _oid(staged: Staged) -> str:
+    return staged.lfs.oid if staged.lfs else staged.blob_oid
+
+
+def _oid_again(staged: Staged, fd: int) -> str:
+    """What `_oid` is by a second read of as many bytes."""
+    size = staged.signature.size_bytes
+    if staged.lfs is None:
+        return blob_oid(size, read_blocks(fd, size))
+    digest = hashlib.sha256()
+    for block in read_blocks(fd, size):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:
     """Exactly `size_bytes` of a file; one that became shorter is filled up with zeros (its digest then tells)."""
     done = 0
@@ -295,5 +358,5 @@ def _handfuls(changes: Iterable[Change]) -> Iterator[list[Change]]:
 def _reason(error: OSError) -> str:
     """Words for what keeps a file from being read."""
     if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE):
-        return _CHANGING  # vanished or replaced since the scan: the next look says what it is now
+        return STILL_CHANGING  # vanished or replaced since the scan: the next look says what it is now
     return (error.strerror or str(error)).lower()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync import workingcopy
+from lfssync.assembly import Stills
 from lfssync.credentials import Credentials, nobody
 from lfssync.delivery import Delivery
 from lfssync.embedded import ensure_remote
@@ -28,11 +29,20 @@ from lfssync.workingcopy import WorkingCopy
 
 @dataclass(slots=True)
 class Session:
-    """What outlives a single pass: who watches, when to stop, signatures seen (where leases do not work), logins."""
+    """What outlives a single pass: who watches, when to stop, what was seen before, logins.
+
+    Args:
+        monitor: Receives progress.
+        stop: Set to have it all stop.
+        seen: Signatures of files, for where leases do not work.
+        stills: See `assembly`.
+        login: Where logins come from.
+    """
 
     monitor: Monitor = silent
     stop: threading.Event = field(default_factory=threading.Event)
     seen: dict[bytes, Seen] = field(default_factory=dict)
+    stills: Stills = field(default_factory=dict)
     login: Credentials = field(default_factory=nobody)
 
     def progress(self, event: Plan | Progress) -> None:

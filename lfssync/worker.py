@@ -40,9 +40,6 @@ _SAID_AT_MOST = 1000
 _SHOWN = 20
 """So many files that wait, and so many warnings, of one pass are logged; `status` shows more."""
 
-_PASSING = frozenset({"still changing", "vanished or replaced while it was looked at"})
-"""Reasons to wait that are over soon; all others end with an event, or last."""
-
 _log = logging.getLogger("lfssync")
 
 
@@ -214,13 +211,16 @@ class Worker:
             _log.info("%s: %s, verified at %s", self.mirror.name, done, (result.commit or "")[:7])
         else:
             self._look_took_s = took_s
-        moving = [one.path for one in result.deferred if one.reason in _PASSING]
+        moving = [one.path for one in result.deferred if one.passes_soon]
         pause_s = max(self.mirror.quiet_s, 0.5) * 2 ** min(self._moving_looks, 16)
         self._debounce.defer(moving, now + min(pause_s, max(self.mirror.max_wait_s, 0.5)))
         self._moving_looks = self._moving_looks + 1 if moving and not result.committed else 0
-        lasting = [one for one in result.deferred if one.reason not in _PASSING]
+        lasting = [one for one in result.deferred if not one.passes_soon]
         self._debounce.defer((one.path for one in lasting), now + max(self.mirror.max_wait_s, 0.5))
-        for text in (*(f"{show(one.path)} waits: {one.reason}" for one in lasting[:_SHOWN]), *result.warnings[:_SHOWN]):
+        for text in (
+            *(f"waiting for {show(one.path)}: {one.reason}" for one in lasting[:_SHOWN]),
+            *result.warnings[:_SHOWN],
+        ):
             self._say(logging.INFO, text, now)
 
     def _failed(self, error: LfssyncError, now: float) -> None:

@@ -52,7 +52,7 @@ def zip_file(entries: Mapping[str, bytes], comment: bytes = b"") -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in entries.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content)  # of no certain time, as torch does
         archive.comment = comment
     return stream.getvalue()
 

@@ -66,6 +66,8 @@ def _can_clone(source_fd: int, target_fd: int) -> bool:
 
 
 def _clone(_: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
+    if os.fstat(target_fd).st_size > lfs.size_bytes:  # appended to since, and only the beginning is the object
+        os.ftruncate(target_fd, lfs.size_bytes)
     return os.fstat(target_fd).st_size == lfs.size_bytes and digest(target_fd, lfs.size_bytes, advance) == lfs.oid
 
 

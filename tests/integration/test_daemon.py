@@ -230,7 +230,7 @@ def test_a_file_held_open_waits_and_is_delivered_once_it_is_closed(pair: Pair, d
         pair.arrives()
         soon(state_is(State.IDLE), status)
         assert status().deferred == ()
-        daemon.says("events.bin waits: open for writing")
+        daemon.says("waiting for events.bin: open for writing")
 
 
 def test_changes_that_settle_show_in_the_status(pair: Pair, daemon: Daemon) -> None:

@@ -120,7 +120,7 @@ def test_wait_returns_when_all_is_verified_and_gives_up_in_time(helped: bool, pa
     with (pair.directory / "events.bin").open("wb"):
         late = lfssync("wait", "--timeout", "1s")
         assert late.returncode == 3
-        assert "events.bin is open for writing" in late.stderr
+        assert "events.bin: open for writing" in late.stderr
     configure(pair.table(**SLOW | {"quiet": "100ms"}))
     assert lfssync("wait", "--timeout", "30s").returncode == 0
     assert b"events.bin" in remote_tree(pair.remote)
@@ -477,7 +477,7 @@ def test_a_file_that_may_not_be_read_does_not_keep_it_busy(pair: Pair, tmp_path:
     with Daemon(tmp_path / "daemon.log", plain).start() as daemon:
         soon(lambda: b"file" in remote_tree(pair.remote), status)
         soon(lambda: status().deferred, status)
-        daemon.says("secret waits: permission denied")
+        daemon.says("waiting for secret: permission denied")
         before = daemon.cpu_s()
         threading.Event().wait(3)
         assert daemon.cpu_s() - before < 0.5

@@ -168,7 +168,7 @@ def test_files_that_are_being_written_are_not_released(site: Site) -> None:
     with (site.directory / "big").open("ab") as file:
         file.write(b"more")
         file.flush()
-        with pytest.raises(NotDoneError, match="big is open for writing"):
+        with pytest.raises(NotDoneError, match="big: open for writing"):
             tag(site, "v1")
         assert on_remote(site, "tag") == ""
         assert tag(site, "old", at="main").commit == site.tip()  # what was committed before can be

@@ -137,7 +137,7 @@ def test_wait_is_about_all_mirrors_and_uses_its_time(folder: Path, capsys: pytes
         began = time.monotonic()
         assert main(["wait", "one", "--timeout", "1500ms"]) == 3
         assert time.monotonic() - began >= 1.4
-    assert "log is open for writing" in capsys.readouterr().err
+    assert "log: open for writing" in capsys.readouterr().err
 
 
 def test_the_same_release_twice_is_told_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.commitmessage import BODY_LINES, SUBJECT_CHARACTERS, message
+from lfssync.commitmessage import BODY_LINES, SUBJECT_CHARACTERS, group_message, message
 
 NAMES = st.lists(st.binary(min_size=1, max_size=300).filter(lambda name: b"\0" not in name), max_size=60)
 
@@ -50,6 +50,32 @@ def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
     assert len(subject) <= SUBJECT_CHARACTERS
     assert subject.endswith(".safetensors")
     assert "aaa…" in subject
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "telling", "paths", "size", "subject"),
+    [
+        (
+            "Add", b"checkpoint-500", "step 500, epoch 2.0, eval_loss 1.234", ([b"a"] * 6, [], []), 5_200_000_000,
+            "Add checkpoint-500: step 500, epoch 2.0, eval_loss 1.234 (6 files, 5.2 GB)",
+        ),
+        ("Add", b"runs/checkpoint-500", "", ([b"a"], [], []), 5, "Add runs/checkpoint-500 (1 file, 5 B)"),
+        ("Remove", b"checkpoint-100", "", ([], [], [b"a", b"b"]), 0, "Remove checkpoint-100 (2 files)"),
+        ("Change", b"a\x1b", "step 1", ([b"a"], [b"b"], [b"c"]), 5, r"Change a\x1b: step 1 (2 files, 5 B)"),
+    ],
+)  # fmt: skip
+def test_the_subject_of_a_checkpoint(
+    verb: str, name: bytes, telling: str, paths: tuple[list[bytes], list[bytes], list[bytes]], size: int, subject: str
+) -> None:
+    lines = group_message(verb, name, telling, paths, size).splitlines()
+    assert lines[0] == subject
+    assert len(lines) == 2 + sum(map(len, paths))
+
+
+def test_a_long_name_of_a_checkpoint_is_cut() -> None:
+    subject = group_message("Add", b"a/" * 200 + b"checkpoint-5", "step 5", ([b"a"], [], []), 5).splitlines()[0]
+    assert len(subject) <= SUBJECT_CHARACTERS
+    assert subject.endswith("checkpoint-5: step 5 (1 file, 5 B)")
 
 
 @given(NAMES, NAMES, NAMES, st.integers(0, 10**15))

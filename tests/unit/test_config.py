@@ -52,6 +52,7 @@ def test_every_key() -> None:
         branch = "dev"
         into = "models/small"
         ignore = ["*.tmp", "runs/"]
+        groups = ["round-*"]
         delete = "keep"
         incomplete = "commit"
         transfer = "git-lfs"
@@ -71,6 +72,7 @@ def test_every_key() -> None:
             branch="dev",
             into="models/small",
             ignore=("*.tmp", "runs/"),
+            groups=("round-*",),
             delete=DeletePolicy.KEEP,
             incomplete=IncompletePolicy.COMMIT,
             transfer=TransferKind.GIT_LFS,
