@@ -36,13 +36,16 @@ __all__ = [
 ]
 
 
-def push(
+def push(  # noqa: PLR0913 (keywords, each with a default)
     directory: str | os.PathLike[str],
     remote: str,
     *,
     message: str | None = None,
     branch: str = "main",
     tag: str | None = None,
+    create: bool = False,
+    public: bool = False,
+    license: str = "",
     monitor: Monitor = silent,
 ) -> PushResult:
     """Deliver a directory as one commit, with its large files as LFS objects, and verify it on the remote.
@@ -56,6 +59,9 @@ def push(
         message: The commit's message; None lets lfssync say what changed.
         branch: The branch on the remote; made when it is not there yet.
         tag: A version such as `v2.0.1` to release this commit under; an existing tag is never moved.
+        create: Whether the repository is created on its host if it is missing.
+        public: Whether everybody may read what is created.
+        license: The licence of what is created, such as `apache-2.0`, where the host has a place for it.
         monitor: Called with `Plan` and `Progress` values from several threads; must return at once and not raise.
 
     Returns:
@@ -68,9 +74,11 @@ def push(
         BlockedError: A person must decide, for example because the tag exists elsewhere.
         NotDoneError: Files are still being written.
     """
+    from lfssync.hosts import Wish
     from lfssync.operations import push as deliver
 
-    return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor)
+    wish = Wish(public, license) if create else None
+    return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor, wish=wish)
 
 
 def login(host: str | None = None, token: str | None = None, *, username: str | None = None) -> Login:

@@ -23,6 +23,7 @@ from lfssync.places import Places
 
 if TYPE_CHECKING:
     from lfssync.config import Configuration
+    from lfssync.hosts import Wish
     from lfssync.operations import Operations
 
 WATCH_EVERY_S = 1.0
@@ -30,11 +31,11 @@ WATCH_EVERY_S = 1.0
 
 def add(arguments: Namespace, places: Places) -> int:
     """Start mirroring a directory."""
-    from lfssync import operations, output
+    from lfssync import adding, operations, output
 
     keys = {key: getattr(arguments, key) for key in ("name", "branch", "quiet", "max_wait", "into")}
     given = {key: value for key, value in keys.items() if value is not None}
-    mirror = operations.add(places, Path(arguments.directory), arguments.remote, **given)
+    mirror = adding.add(places, Path(arguments.directory), arguments.remote, _wish(arguments), **given)
     terminal.emit(output.added_lines(mirror, operations.daemon_info(places)))
     return 0
 
@@ -188,12 +189,15 @@ def wait(arguments: Namespace, places: Places) -> int:
 
 def tag(arguments: Namespace, places: Places) -> int:
     """Release a version."""
-    from lfssync import output
+    from lfssync import operations, output
 
     mirror, does = _one(arguments, places)
     with _monitor(arguments, mirror.name) as monitor:
         release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
     terminal.emit(output.tagged_lines(mirror.name, release))
+    if arguments.page:
+        page = operations.page(places, mirror, release.version, arguments.message)
+        terminal.emit(output.page_lines(mirror.name, page))
     return 0
 
 
@@ -210,6 +214,7 @@ def push(arguments: Namespace, places: Places) -> int:
             branch=arguments.branch,
             tag=arguments.tag,
             monitor=monitor,
+            wish=_wish(arguments),
         )
     terminal.emit(output.pushed_lines(arguments.remote, arguments.branch, result))
     return 0
@@ -369,6 +374,17 @@ def _choice(names: Sequence[str]) -> str:
 def _about(mirror: Mirror, error: LfssyncError) -> LfssyncError:
     """The same error, saying which mirror it is about."""
     return type(error)(f"{mirror.name}: {error.message}", error.remedy)
+
+
+def _wish(arguments: Namespace) -> Wish | None:
+    """How a repository shall be that has to be created; None when none is to be."""
+    from lfssync.hosts import Wish
+
+    if arguments.create:
+        return Wish(arguments.public, arguments.license or "")
+    if arguments.public or arguments.license:
+        raise UserError("--public and --license are about what --create makes", "add --create, or leave them out")
+    return None
 
 
 def _unfinished(mirror: Mirror, result: PassResult) -> int:

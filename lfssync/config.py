@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from lfssync.errors import TransientError, UserError
-from lfssync.model import DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
+from lfssync.model import CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
 from lfssync.patterns import (
     Claims,
     MirrorPattern,
@@ -282,6 +282,7 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "groups": folder_patterns,
     "delete": choice(DeletePolicy),
     "incomplete": choice(IncompletePolicy),
+    "create": choice(CreatePolicy),
     "transfer": choice(TransferKind),
     "quiet": duration,
     "max_wait": duration,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from lfssync.answers import Release
 from lfssync.errors import NotDoneError, TransientError, UserError
+from lfssync.firstpass import run_pass
 from lfssync.model import Mirror, PassResult, show
-from lfssync.pipeline import Order, run_pass
+from lfssync.pipeline import Order
 from lfssync.protocol import Document, pass_document, release_document
 from lfssync.releases import release
 from lfssync.workbench import Session

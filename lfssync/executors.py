@@ -6,6 +6,7 @@ The one thing to know: work in this process runs in a thread of its own, and `st
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from lfssync.answers import Release
 from lfssync.control import ask
 from lfssync.credentials import Credentials
+from lfssync.errors import LfssyncError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 from lfssync.protocol import Document, pass_result, release_of
@@ -28,6 +30,7 @@ ANSWER_TIMEOUT_S = 2.0
 RELOAD_TIMEOUT_S = 10.0
 
 T = TypeVar("T")
+_log = logging.getLogger("lfssync")
 
 
 class Operations(Protocol):
@@ -156,3 +159,11 @@ def have_it_read(places: Places, file: Path) -> Document | None:
     """Have a running daemon read its configuration, if that is this one; None when no daemon runs."""
     request = {"command": "reload", "file": str(file), "state": str(places.state_dir)}
     return ask(places.control_socket, request, silent, RELOAD_TIMEOUT_S)
+
+
+def poke(places: Places) -> None:
+    """Have a running daemon read the configuration; it does so by itself within a second anyway."""
+    try:
+        have_it_read(places, places.config_file)
+    except LfssyncError as error:
+        _log.warning("the running daemon does not take in the change: %s", error)

@@ -107,6 +107,11 @@ _MAYBE_MIRROR = _mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out w
 _MAYBE_HOST = Argument(
     ("host",), "hf, gh, gl or HOST[:PORT]; may be left out when all mirrors are on one host", "HOST", Count.AT_MOST_ONE
 )
+_CREATE = (
+    _switch("--create", help="create the repository on its host if it is missing; private unless --public"),
+    _switch("--public", help="let everybody read what --create makes"),
+    _option("--license", metavar="ID", help="licence of what --create makes, such as apache-2.0"),
+)
 _JSON = _switch("--json", help="print one JSON document instead of text")
 
 GLOBAL_OPTIONS = (
@@ -127,6 +132,7 @@ COMMANDS = (
         (
             "lfssync add ~/outputs/my-model hf:me/my-model",
             "lfssync add ~/outputs/my-model            # to a local repository of its own",
+            "lfssync add ~/outputs/my-model hf:me/my-model --create",
         ),
         (
             Argument(("directory",), "the directory to mirror; it is never modified", "DIR", values=Values.FOLDERS),
@@ -143,6 +149,7 @@ COMMANDS = (
             _option("--quiet", metavar="TIME", help="commit once nothing has changed for so long (5s)"),
             _option("--max-wait", metavar="TIME", help="but never later than this after the first change (5m)"),
             _option("--into", metavar="PATH", help="sub-folder of the repository to put everything into"),
+            *_CREATE,
         ),
     ),
     Command(
@@ -219,6 +226,7 @@ COMMANDS = (
             _option("-m", "--message", metavar="TEXT", help="the commit's message"),
             _option("--branch", metavar="BRANCH", default="main", help="branch on the remote (main)"),
             _option("--tag", metavar="VERSION", help="release it under this tag as well"),
+            *_CREATE,
         ),
     ),
     Command(
@@ -241,6 +249,7 @@ COMMANDS = (
             _MAYBE_MIRROR,
             _option("-m", "--message", metavar="TEXT", help="the tag's message"),
             _option("--at", metavar="REVISION", help="tag this revision instead of the present state"),
+            _switch("--page", help="make a release page of it, where the host has such pages"),
         ),
     ),
     Command(

@@ -69,6 +69,14 @@ class IncompletePolicy(StrEnum):
     COMMIT = "commit"
 
 
+class CreatePolicy(StrEnum):
+    """Whether a mirror's repository is created on its host before the first delivery, and who may read it then."""
+
+    NEVER = "never"
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
 class TransferKind(StrEnum):
     """Who moves LFS objects; `auto` picks by the remote's address."""
 
@@ -96,6 +104,7 @@ class Mirror:
     """Names of folders that are committed as a whole or not yet; patterns of fnmatch."""
     delete: DeletePolicy = DeletePolicy.MIRROR
     incomplete: IncompletePolicy = IncompletePolicy.WAIT
+    create: CreatePolicy = CreatePolicy.NEVER
     transfer: TransferKind = TransferKind.AUTO
     quiet_s: float = 5.0
     max_wait_s: float = 300.0

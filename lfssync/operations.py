@@ -17,22 +17,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lfssync.adding import create, require_readable
 from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult
 from lfssync.control import ask
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
-from lfssync.executors import Operations, connect, have_it_read, stoppable
+from lfssync.executors import Operations, connect, poke, stoppable
 from lfssync.lock import DAEMON_LOCK, held, running_daemon
 from lfssync.model import Mirror, Monitor, State, show, silent
 from lfssync.places import Places, mirror_name
 from lfssync.protocol import Document
 
 if TYPE_CHECKING:
+    from lfssync.hosts import Wish
     from lfssync.patterns import MirrorPattern
     from lfssync.restore import RestoreResult
 
 __all__ = [
-    "DaemonInfo", "Operations", "add", "connect", "daemon_info", "diff", "log", "login", "logout", "push", "remove",
-    "restore", "run", "status", "whoami",
+    "DaemonInfo", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
+    "remove", "restore", "run", "status", "whoami",
 ]  # fmt: skip
 
 PING_TIMEOUT_S = 2.0
@@ -116,7 +118,14 @@ def restore(places: Places, mirror: Mirror, destination: Path, revision: str | N
 
 
 def push(
-    directory: Path, remote: str, *, message: str | None, branch: str, tag: str | None, monitor: Monitor
+    directory: Path,
+    remote: str,
+    *,
+    message: str | None,
+    branch: str,
+    tag: str | None,
+    monitor: Monitor,
+    wish: Wish | None = None,
 ) -> PushResult:
     """Deliver a directory once, with nothing configured and nothing kept; see `lfssync.push`."""
     from lfssync import delivering
@@ -131,10 +140,12 @@ def push(
     if tag is not None:
         check_tag(tag)
     path = Path(os.path.abspath(directory.expanduser()))
-    _require_readable(path)
-    mirror = Mirror(mirror_name(path.name), path, parse_remote(remote, Path.home()).url, branch)
-    state_dir = Places.from_environment(os.environ).state_dir
-    session = Session(monitor, login=Ladder(state_dir, os.environ, lambda: [mirror.remote]))
+    require_readable(path)
+    places = Places.from_environment(os.environ)
+    mirror = Mirror(mirror_name(path.name), path, parse_remote(remote, places.home, places.hub).url, branch)
+    session = Session(monitor, login=Ladder(places.state_dir, os.environ, lambda: [mirror.remote]))
+    if wish is not None:
+        create(mirror.remote, replace(wish, branch=branch), session.login)
     with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
         result = stoppable(session, lambda: delivering.sync(mirror, Path(folder), Order(message=message), session))
         if result.deferred:
@@ -148,89 +159,20 @@ def push(
     return PushResult(result.commit, result.added + result.changed, result.content_bytes, result.receipt, released)
 
 
-def add(places: Places, directory: Path, remote: str | None, **keys: str) -> Mirror:
-    """Start mirroring a directory: check it and the remote, write the configuration, tell a running daemon.
-
-    Args:
-        places: Where the configuration is.
-        directory: What to mirror.
-        remote: Where to; None for an embedded repository.
-        keys: More keys of the `[[mirror]]` table.
+def page(places: Places, mirror: Mirror, version: str, notes: str | None) -> str:
+    """The page of a release on the mirror's host, made unless it is there.
 
     Raises:
-        UserError: Something is wrong with it; nothing was changed then.
+        UserError: The host has no such pages.
     """
-    from lfssync import config, configedit, patterns
-    from lfssync.gitcommand import require_programs
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.hosts.creating import release_page
 
-    require_programs()
-    path = os.path.abspath(directory.expanduser())
-    before = {mirror.name for mirror in config.load(places).mirrors}
-    table = {"path": path if patterns.is_pattern(path) else patterns.escape(path)}
-    if not patterns.is_pattern(path):
-        _require_readable(Path(path))
-        keys = _working_copy_branch(Path(path), keys)
-    if remote is not None:
-        table["remote"] = remote if "{" in remote else _require_answer(places, remote)
-    elif not patterns.is_pattern(path):
-        _require_own_remote(places, keys.get("name") or mirror_name(Path(path).name), Path(path))
-    configedit.add_mirror(places.config_file, table | keys, places)
-    added = [mirror for mirror in config.load(places).mirrors if mirror.name not in before]
-    _poke(places)
-    if added:
-        return added[0]
-    return Mirror(
-        keys.get("name", path), Path(path), remote or "an embedded repository each", keys.get("branch", "main")
-    )
-
-
-def _require_own_remote(places: Places, name: str, path: Path) -> None:
-    """Make sure that the embedded repository of that name, if there is one already, is this directory's own."""
-    from lfssync import roster
-
-    repository = places.embedded_remote(name)
-    if (repository / "HEAD").exists() and roster.remembered(places.mirror_state(name)) != path:
-        raise UserError(
-            f"{repository} exists already, and may hold another directory's history",
-            f"choose another --name, or continue that one: lfssync add {path} {repository}",
-        )
-
-
-def _working_copy_branch(path: Path, keys: dict[str, str]) -> dict[str, str]:
-    """For a git working copy the branch that is checked out there is the one to mirror."""
-    from lfssync import workingcopy
-
-    copy = workingcopy.find(path)
-    return keys if copy is None or "branch" in keys else keys | {"branch": copy.branch()}
-
-
-def _require_readable(path: Path) -> None:
-    if not path.exists():
-        raise UserError(f"{path} does not exist", "create it first, or check the spelling")
-    if not path.is_dir():
-        raise UserError(f"{path} is not a directory", "give the folder that holds the files")
-    if not os.access(path, os.R_OK | os.X_OK):
-        raise UserError(f"{path} cannot be read", "mend its permissions")
-
-
-def _require_answer(places: Places, remote: str) -> str:
-    """Make sure that a repository answers at an address; gives the address to write down."""
-    from lfssync.credentials.ladder import Ladder, configured_remotes
-    from lfssync.gitcommand import Git
-    from lfssync.remotes import RemoteKind, parse_remote
-    from lfssync.transfer.bare import git_dir_of
-
-    parsed = parse_remote(remote, Path.home())
-    login = Ladder(places.state_dir, os.environ, lambda: [*configured_remotes(places), parsed.url])
-    try:
-        if parsed.kind is RemoteKind.LOCAL:
-            git_dir_of(Path(parsed.path))
-        git = Git(Path(os.devnull), login=login)
-        git.run("ls-remote", "--quiet", parsed.url, timeout_s=60, remote=parsed.url)
-    except LfssyncError as error:
-        kind = type(error)
-        raise (UserError if error.kind == "blocked" else kind)(error.message, error.remedy) from error
-    return parsed.url if parsed.kind is RemoteKind.LOCAL else remote
+    login = Ladder.configured(places, os.environ)
+    found = release_page(mirror.remote, version, notes or "", login, os.environ)
+    if found is None:
+        raise UserError(f"{mirror.remote} has no release pages", f"the tag {version} is there; leave out --page")
+    return found
 
 
 def remove(places: Places, mirror: Mirror, purge: bool) -> None:
@@ -261,7 +203,7 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
         )
     if not os.path.lexists(mirror.path):
         roster.forget(state_dir)  # or a pattern that matches would keep it
-    _poke(places)
+    poke(places)
     if purge and state_dir.exists():
         with held(state_dir, PURGE_TIMEOUT_S, threading.Event()):
             shutil.rmtree(state_dir, ignore_errors=True)
@@ -278,15 +220,7 @@ def remove_pattern(places: Places, pattern: MirrorPattern) -> None:
     from lfssync import configedit
 
     configedit.remove_mirror(places.config_file, pattern.glob, places)
-    _poke(places)
-
-
-def _poke(places: Places) -> None:
-    """Have a running daemon read the configuration; it does so by itself within a second anyway."""
-    try:
-        have_it_read(places, places.config_file)
-    except LfssyncError as error:
-        _log.warning("the running daemon does not take in the change: %s", error)
+    poke(places)
 
 
 def login(

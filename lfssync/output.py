@@ -251,6 +251,11 @@ def tagged_lines(name: str, release: Release) -> list[Line]:
     return [line(Span(name, Style.STRONG), f": {release.version} → {short(release.commit)}, verified")]
 
 
+def page_lines(name: str, page: str) -> list[Line]:
+    """What `tag --page` adds to the answer of `tag`."""
+    return [line(Span(name, Style.STRONG), f": release page {page}")]
+
+
 def pushed_lines(remote: str, branch: str, result: PushResult) -> list[Line]:
     """The answer of `push`."""
     what = f"{files(result.files)} ({human_bytes(result.size_bytes)})"

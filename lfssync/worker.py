@@ -18,9 +18,10 @@ from lfssync import backoff
 from lfssync.credentials import Credentials
 from lfssync.debounce import MAX_PATHS, Debounce, Due
 from lfssync.errors import LfssyncError, TransientError
+from lfssync.firstpass import run_pass
 from lfssync.lock import BusyError
 from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, show
-from lfssync.pipeline import Order, run_pass
+from lfssync.pipeline import Order
 from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lfssync import delivering
+from lfssync.credentials import Credentials, nobody
 from lfssync.model import Mirror, PassResult
 from lfssync.pipeline import Order, run_pass
 from lfssync.workbench import Session
@@ -103,11 +104,13 @@ class Site:
         base: Where clones go.
         mirror: The mirror's configuration.
         state: Its state folder.
+        login: Who knows the login for the remote.
     """
 
     base: Path
     mirror: Mirror
     state: Path
+    login: Credentials = field(default_factory=nobody)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -143,8 +146,8 @@ class Site:
         before = stamps(self.directory)
         try:
             if hints is None:
-                return delivering.sync(self.mirror, self.state, Order(**order), Session())
-            return run_pass(self.mirror, self.state, Order(paths=frozenset(hints), **order), Session())
+                return delivering.sync(self.mirror, self.state, Order(**order), Session(login=self.login))
+            return run_pass(self.mirror, self.state, Order(paths=frozenset(hints), **order), Session(login=self.login))
         finally:
             assert stamps(self.directory) == before, "the mirrored directory was touched"
 
@@ -235,6 +238,7 @@ AS_NOBODY = """
 import json, os, sys
 from pathlib import Path
 from lfssync import delivering
+from lfssync.credentials import Credentials, nobody
 from lfssync.model import Mirror, show
 from lfssync.pipeline import Order, run_pass
 from lfssync.workbench import Session

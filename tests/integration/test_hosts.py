@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,26 +20,13 @@ from lfssync.hosts.known import host_of, recognised
 from lfssync.hosts.plain import PlainHost
 from lfssync.web.client import Client
 from lfssync.web.retrying import Patience
+from tests.logins import Logins
 from tests.servers import forges, hub
 from tests.servers.forges import Forge
 from tests.servers.hub import Hub
 from tests.servers.troubles import ALWAYS, Trouble, Troubles, html
 
 NOBODY = Credential("me", "no-such-token")
-
-
-@dataclass
-class Logins:
-    """A `Credentials` with a few logins, given one after the other."""
-
-    logins: list[Credential]
-    refusals: list[Credential] = field(default_factory=list)
-
-    def find(self, url: str) -> Credential | None:
-        return next((one for one in self.logins if one not in self.refusals), None)
-
-    def refused(self, url: str, credential: Credential) -> None:
-        self.refusals.append(credential)
 
 
 @dataclass

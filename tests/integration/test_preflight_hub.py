@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lfssync.credentials import Credential
 from lfssync.hosts.preflight import HUGGING_FACE
 from tests import helpers
 from tests.integration.site import Site
+from tests.logins import Logins
 from tests.servers.hub import TOKEN, Hub, hub_at
 
 BINARY = b"PNG\0\1\2\3"
@@ -18,10 +20,7 @@ BINARY = b"PNG\0\1\2\3"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    helper = f"!f() {{ echo username=hf_user; echo password={TOKEN}; }}; f"
-    helpers.git("config", "--global", "credential.helper", helper, cwd=tmp_path)
     with hub_at(tmp_path / "hub") as running:
-        running.failures.verify_header = True  # for stock git-lfs
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         yield running
 
@@ -30,6 +29,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def site(hub: Hub, tmp_path: Path) -> Site:
     hub.make("me/m")
     site = Site.make(tmp_path / "site")
+    site.login = Logins([Credential("hf_user", TOKEN)])
     site.configure(remote=f"{hub.address}/me/m")
     return site
 

@@ -297,6 +297,7 @@ OTHER_VALUES = {
     "ignore": '["*.log"]',
     "delete": '"keep"',
     "incomplete": '"commit"',
+    "create": '"private"',
     "transfer": '"git-lfs"',
     "quiet": '"250ms"',
     "max_wait": '"1h30m"',

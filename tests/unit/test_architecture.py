@@ -125,6 +125,7 @@ HOUSE = (
     "lfssync.history",
     "lfssync.restore",
     # who runs the line, and when
+    "lfssync.firstpass",
     "lfssync.protocol",
     "lfssync.delivering",
     "lfssync.control",
@@ -132,6 +133,7 @@ HOUSE = (
     "lfssync.process",
     "lfssync.daemon",
     "lfssync.executors",
+    "lfssync.adding",
     "lfssync.operations",
     # what people see
     "lfssync.examination",

@@ -1,0 +1,51 @@
+"""The first pass of a mirror that may create its repository: it is there before anything is sent.
+
+Between who runs passes (`delivering`, `worker`) and `pipeline`, whose `run_pass` this one stands for. The one thing to
+know: once a mirror has delivered anything, nothing is ever created for it again. A repository that vanished later is a
+question for a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+
+from lfssync import pipeline
+from lfssync.errors import LfssyncError
+from lfssync.hosts import Wish
+from lfssync.lock import held
+from lfssync.model import CreatePolicy, Mirror, PassResult
+from lfssync.pipeline import Order
+from lfssync.report import Report
+from lfssync.store import Store
+from lfssync.workbench import Session
+
+
+def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
+    """As `pipeline.run_pass`, and before the first delivery the repository is created where the mirror says so."""
+    if mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/"):
+        with held(state_dir, order.wait_lock_s, session.stop):
+            if not _has_delivered(state_dir):
+                _create(mirror, state_dir, session)
+    return pipeline.run_pass(mirror, state_dir, order, session)
+
+
+def _has_delivered(state_dir: Path) -> bool:
+    """Whether the remote ever confirmed anything; a record that cannot be read counts as none."""
+    with contextlib.suppress(sqlite3.Error), Store(state_dir / "state.db") as store:
+        return bool(store.receipts())
+    return False
+
+
+def _create(mirror: Mirror, state_dir: Path, session: Session) -> None:
+    from lfssync.hosts.creating import create_repository
+
+    wish = Wish(mirror.create is CreatePolicy.PUBLIC, branch=mirror.branch)
+    try:
+        create_repository(mirror.remote, wish, session.login, os.environ, session.stop)
+    except LfssyncError as error:
+        with contextlib.suppress(sqlite3.Error), Store(state_dir / "state.db") as store:
+            Report(store, mirror).failure(error)
+        raise
