@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lfssync.assembly import Assembly, Sorted
 from lfssync.classification import NAME as ATTRIBUTES
@@ -81,6 +81,7 @@ class Intake:
             scanned_at: When the scan began, in seconds since the epoch.
         """
         mirror = self.mirror
+        changes, held = self._without_locked(changes)
         gone = self._leaving(changes.removed)
         rules = classification(
             self.bench.repository, root_fd, os.fsencode(mirror.into), head, changes, gone, self.store
@@ -102,7 +103,7 @@ class Intake:
             staged, deferred = self._secure(stage, changed)
             late = {one.path: one for one in rules.late(staged)}
             on_time = [one for one in staged if one.path not in late]
-            ready = assembly.sort(on_time, [*deferred, *late.values(), *crowded], changes.removed, known)
+            ready = assembly.sort(on_time, [*deferred, *late.values(), *crowded, *held], changes.removed, known)
             waits = {one.path: known[one.path] for one in ready.deferred if one.path in known}
             text = rules.text(ready.staged, waits, verdicts, self._leaving(ready.removed))
             if text:
@@ -111,6 +112,11 @@ class Intake:
         self.warnings += [*stage.warnings, *ready.warnings, *preflight.remarks(ready.staged)]
         self._forget_seen(ready.deferred)
         return Taken(ready, tuple(staged), known, tuple(again), rules, text, assembly)
+
+    def _without_locked(self, changes: Changes) -> tuple[Changes, list[Deferred]]:
+        """Leave at the remote what was removed here but is locked there by somebody."""
+        free, held = self.bench.securing.removable(self._leaving(changes.removed))
+        return (replace(changes, removed=free), held) if held else (changes, held)
 
     def _leaving(self, removed: Sequence[bytes]) -> Sequence[bytes]:
         """Those of the paths that are gone here which leave the branch as well."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -19,12 +19,18 @@ from lfssync.stage import open_beneath, release
 from lfssync.store import PROVEN_FACT, Store
 from lfssync.transfer import Source, Transfer
 from lfssync.transfer.copying import holds, workroom
+from lfssync.transfer.locks import holder
 
 OPEN_FILES = 64
 """So many LFS files are held open at a time; then they are sent before more are read."""
 
 OPEN_BYTES = 4 << 30
 """Uploads begin at the latest when so much has been hashed."""
+
+NO_LOCKS_FACT = "no locks"
+"""Name of the fact which endpoint knows no locks, and until when that is believed."""
+
+NO_LOCKS_S = 86400.0
 
 LOOK_AGAIN_OBJECTS = 1000
 LOOK_AGAIN_S = 600.0
@@ -40,6 +46,7 @@ class Securing:
         store: Evidence of earlier passes.
         monitor: Receives progress.
         copies: Folders in which independent copies of objects may be, laid out as git-lfs does.
+        into: What stands before the mirror's paths in the repository.
         elsewhere: The ways to remotes that the mirror had before, asked for when an object is nowhere else.
         is_text: Whether what looks like a pointer is only a text like one, asked for when its object is nowhere.
         proven: Whether the remote has the objects of all recorded files, besides those that this pass confirms.
@@ -51,11 +58,13 @@ class Securing:
     store: Store
     monitor: Monitor
     copies: tuple[Path, ...]
+    into: bytes = b""
     elsewhere: Callable[[], Iterable[Transfer]] = tuple
     is_text: Callable[[LfsObject], bool] = lambda _: False
     proven: bool = False
     objects: set[LfsObject] = field(default_factory=set)
     sent_bytes: int = 0
+    _locked: Mapping[bytes, str] | None = field(default=None, init=False)
 
     def secure(
         self, results: Iterable[Staged | Deferred], begins: Callable[[], None]
@@ -86,16 +95,57 @@ class Securing:
             self._send(batch, done, deferred, begins)
         finally:
             release(batch)
-        return done, deferred
+        deferred += (Deferred(one.path, why, one.signature.size_bytes) for one in done if (why := self._held(one)))
+        return [one for one in done if not self._held(one)], deferred
+
+    def removable(self, removed: Sequence[bytes]) -> tuple[tuple[bytes, ...], list[Deferred]]:
+        """Part files that are gone here into those that may go at the remote, and those that others have locked there.
+
+        Args:
+            removed: Recorded paths.
+        """
+        if any((known := self.store.known(path)) and known.lfs for path in removed):
+            self._ask_for_locks()
+        held = [Deferred(path, why) for path in removed if (why := self._lock_on(path))]
+        return tuple(path for path in removed if not self._lock_on(path)), held
+
+    def _ask_for_locks(self) -> None:
+        """Ask the remote, once, which files others have locked; one without locks is not asked again for a day."""
+        endpoint, now = self.transfer.endpoint, time.time()
+        if self._locked is not None:
+            return
+        match self.store.fact(NO_LOCKS_FACT):
+            case [str(name), int() | float() as until] if name == endpoint and now < until <= now + NO_LOCKS_S:
+                self._locked = {}
+                return
+        locked = self.transfer.locked()
+        self._locked = locked or {}
+        if locked is None:
+            with self.store.transaction():
+                self.store.record_facts({NO_LOCKS_FACT: [endpoint, now + NO_LOCKS_S]})
+
+    def _lock_on(self, path: bytes) -> str | None:
+        """Words for who keeps a file from being changed, if anybody and if that was asked."""
+        who = holder(self._locked, self.into + path) if self._locked else None
+        return f"locked by {who} at the host" if who else None
+
+    def _held(self, one: Staged) -> str | None:
+        """The same for what was read, unless that is what is recorded."""
+        why, known = self._lock_on(one.path), self.store.known(one.path) if self._locked else None
+        is_as_before = known and (known.blob_oid, known.git_mode) == (one.blob_oid, one.signature.git_mode)
+        return None if is_as_before else why
 
     def _send(
         self, batch: list[Staged], done: list[Staged], deferred: list[Deferred], begins: Callable[[], None]
     ) -> None:
-        sources = {
-            one.lfs: Source(one.lfs, one.fd, one.path) for one in batch if one.lfs is not None and one.fd is not None
-        }
-        if not sources:
+        if not batch:
             return
+        self._ask_for_locks()
+        sources = {
+            one.lfs: Source(one.lfs, one.fd, one.path)
+            for one in batch
+            if one.lfs is not None and one.fd is not None and not self._held(one)
+        }
         confirmed = self.store.confirmed(self.transfer.endpoint, (lfs.oid for lfs in sources))
         missing = self.transfer.missing([lfs for lfs in sources if lfs.oid not in confirmed])
         changed: tuple[LfsObject, ...] = ()

@@ -13,6 +13,7 @@ from lfssync.transfer import Transfer
 from lfssync.transfer.bare import open_bare
 from lfssync.transfer.gitlfs import GitLfsTransfer
 from lfssync.transfer.overssh import StockIfNeeded
+from lfssync.transfer.unfinished import Unfinished
 
 
 def _where_git_goes(remote: Remote, git: Git) -> Remote:
@@ -31,12 +32,13 @@ def _where_git_goes(remote: Remote, git: Git) -> Remote:
     return remote if fetches == remote.url else parse_remote(fetches, Path.home())
 
 
-def transfer_for(mirror: Mirror, git: Git) -> Transfer:
+def transfer_for(mirror: Mirror, git: Git, unfinished: Unfinished | None = None) -> Transfer:
     """The transfer that a mirror's address and configuration ask for.
 
     Args:
         mirror: Its `remote`, `branch` and `transfer` decide.
         git: The mirror's git dir, where stock git-lfs needs a place for copies; with the logins for hosts.
+        unfinished: Uploads in parts that earlier passes of this process began.
 
     Raises:
         BlockedError: The remote is a path, and there is no repository; or git pushes elsewhere than it fetches.
@@ -56,7 +58,7 @@ def transfer_for(mirror: Mirror, git: Git) -> Transfer:
         return folder
     from lfssync.transfer.http import open_http
 
-    http = open_http(mirror, remote, git)
+    http = open_http(mirror, remote, git, unfinished=unfinished)
     if remote.kind is RemoteKind.SSH and mirror.transfer is TransferKind.AUTO:
         return StockIfNeeded(http, GitLfsTransfer(git, remote.url, mirror.branch))
     return http

@@ -5,6 +5,7 @@ Opened by `pipeline` and `releases`, always under the mirror's lock.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from lfssync.roster import remember
 from lfssync.securing import Securing
 from lfssync.settle import Seen
 from lfssync.store import Store
+from lfssync.transfer.unfinished import Unfinished
 from lfssync.transfers import transfer_for
 from lfssync.workingcopy import WorkingCopy
 
@@ -37,6 +39,7 @@ class Session:
         seen: Signatures of files, for where leases do not work.
         stills: See `assembly`.
         login: Where logins come from.
+        unfinished: Uploads in parts that were begun.
     """
 
     monitor: Monitor = silent
@@ -44,6 +47,7 @@ class Session:
     seen: dict[bytes, Seen] = field(default_factory=dict)
     stills: Stills = field(default_factory=dict)
     login: Credentials = field(default_factory=nobody)
+    unfinished: Unfinished = field(default_factory=Unfinished)
 
     def progress(self, event: Plan | Progress) -> None:
         """Hand progress on; also where long reads and copies notice that they shall stop.
@@ -116,5 +120,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
             )
         copy.require_free(mirror.branch)
     copies = [git.git_dir / "lfs" / "objects", *([copy.common_dir / "lfs" / "objects"] if copy else [])]
-    securing = Securing(transfer_for(mirror, git), store, session.progress, tuple(copies))
+    transfer = transfer_for(mirror, git, session.unfinished)
+    into = os.fsencode(f"{mirror.into}/" if mirror.into else "")
+    securing = Securing(transfer, store, session.progress, tuple(copies), into)
     return Workbench(repository, copy, Delivery(repository, mirror.remote), securing)

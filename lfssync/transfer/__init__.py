@@ -8,7 +8,7 @@ contract tests (`tests/contract`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +50,12 @@ class Transfer(Protocol):
 
     def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
         """Which of these objects the remote lacks, by its own answer; in the order given."""
+
+    def locked(self) -> Mapping[bytes, str] | None:
+        """The paths of the repository that others have locked there, each with who did, in words for people.
+
+        None where there are no locks. It never takes long and never fails, whatever the remote says.
+        """
 
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """Bring objects to the remote, several at a time. Descriptors stay open and are the caller's."""

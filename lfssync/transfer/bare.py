@@ -103,6 +103,9 @@ class BareTransfer:
             bits = self.shared_mode | (self.shared_mode & 0o444) >> 2 | stat.S_ISGID
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | bits)
 
+    def locked(self) -> None:
+        """See `Transfer.locked`."""
+
     def confirm(self, objects: Sequence[LfsObject]) -> None:
         """See `Transfer.confirm`. Content was proven when it was written or found; this asks for presence and size."""
         with _translated(self.repository):

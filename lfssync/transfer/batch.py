@@ -25,6 +25,12 @@ BASIC = "basic"
 MULTIPART = "multipart"
 MULTIPART_BASIC = "multipart-basic"
 
+OFFERED = (MULTIPART_BASIC, MULTIPART, BASIC)
+"""The transfers that we speak, offered to every server for objects of every size: the Hub takes large ones only from
+those who offer `multipart`, and leaves the others as they are. To most the order says nothing; giftless takes the first
+that it knows, and better one that can go on where it broke. `xet` must never stand here: it would be taken at its word.
+"""
+
 BATCH_OBJECTS = 100
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 HASH_ALGORITHM = "sha256"

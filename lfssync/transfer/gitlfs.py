@@ -82,6 +82,9 @@ class GitLfsTransfer:
         lacking = set(_MISSING.findall(said))
         return [lfs for lfs in objects if lfs.oid in lacking]
 
+    def locked(self) -> None:
+        """See `Transfer.locked`."""
+
     def confirm(self, objects: Sequence[LfsObject]) -> None:
         """See `Transfer.confirm`: git-lfs succeeds only if it has nothing to send."""
         if self._folder is not None:

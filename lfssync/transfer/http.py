@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +27,18 @@ from lfssync.model import LfsObject, Mirror, Monitor, State
 from lfssync.remotes import Remote
 from lfssync.transfer import Source, Uploaded
 from lfssync.transfer.api import Api, Login
-from lfssync.transfer.batch import Operation, Present, Standing, Wanted, batches
+from lfssync.transfer.batch import OFFERED, Operation, Present, Standing, Wanted, batches
 from lfssync.transfer.body import ContentChanged, Throttle
 from lfssync.transfer.endpoint import Discovery
 from lfssync.transfer.fetching import Fetching
+from lfssync.transfer.locks import locked
+from lfssync.transfer.multipart import uploaders as in_parts
 from lfssync.transfer.sending import Halted, Sending, Standpoint
+from lfssync.transfer.unfinished import Unfinished
 from lfssync.transfer.uploaders import Basic, Uploader
 from lfssync.web.client import Client
 from lfssync.web.retrying import Patience
 from lfssync.web.trust import Trust, git_settings
-
-UPLOADERS: tuple[Uploader, ...] = (Basic(),)
-"""The ways to send that we know, in the order in which they are offered."""
 
 UPLOADS_AT_ONCE = 4
 BATCHES_AT_ONCE = 2
@@ -84,9 +84,7 @@ class HttpTransfer:
         uploaders: The ways to send that it may use.
     """
 
-    def __init__(
-        self, endpoint: str, api: Api, throttle: Throttle, keep: Path, uploaders: Sequence[Uploader] = UPLOADERS
-    ) -> None:
+    def __init__(self, endpoint: str, api: Api, throttle: Throttle, keep: Path, uploaders: Sequence[Uploader]) -> None:
         self._endpoint = endpoint
         self._api = api
         self._throttle = throttle
@@ -117,6 +115,10 @@ class HttpTransfer:
         for lfs in objects:
             if not isinstance(standings[lfs], Wanted):
                 raise TransientError(f"{self._place} does not hold the LFS object {lfs.oid}", "it is sent again")
+
+    def locked(self) -> Mapping[bytes, str] | None:
+        """See `Transfer.locked`."""
+        return self._api.client.each(locked, [self._api])[0]
 
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """See `Transfer.upload`. One that fails does not keep the others from being sent."""
@@ -215,6 +217,7 @@ def open_http(
     remote: Remote,
     git: Git,
     patience: Patience | None = None,
+    unfinished: Unfinished | None = None,
 ) -> HttpTransfer:
     """The transfer over HTTP for a mirror; nothing is asked yet.
 
@@ -224,18 +227,20 @@ def open_http(
         git: The mirror's git dir. The user's own settings for HTTP are asked of it, its `login` is ours, and its `stop`
             ends everything.
         patience: How long to try.
+        unfinished: Uploads that were begun before.
     """
     stop = git.stop or threading.Event()
     client = Client(Trust(os.environ, git_settings(git)), stop)
-    kinds = tuple(one.kind for one in UPLOADERS)
     api = Api(
         client,
         Discovery(remote, git, mirror.lfs_url),
         Login(git.login, _authorization),
         mirror.branch,
-        kinds,
+        OFFERED,
         stop,
         patience or Patience(),
     )
     throttle = Throttle(mirror.rate_limit_bytes, time.monotonic, stop.wait)
-    return HttpTransfer(f"lfs {mirror.lfs_url or remote.url}", api, throttle, git.git_dir / "lfs" / "uploads")
+    uploaders = (Basic(), *in_parts(unfinished or Unfinished()))
+    keep = git.git_dir / "lfs" / "uploads"
+    return HttpTransfer(f"lfs {mirror.lfs_url or remote.url}", api, throttle, keep, uploaders)

@@ -6,7 +6,7 @@ before there is something to ask, so that a mirror can be opened without a netwo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +38,10 @@ class StockIfNeeded:
     def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
         """See `Transfer.missing`."""
         return self._done(lambda transfer: transfer.missing(objects))
+
+    def locked(self) -> Mapping[bytes, str] | None:
+        """See `Transfer.locked`."""
+        return self._done(lambda transfer: transfer.locked())
 
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """See `Transfer.upload`."""

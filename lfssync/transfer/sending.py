@@ -160,13 +160,14 @@ class Sending:
         if isinstance(standing, Present):
             if self._was_tried:
                 self._require_given_back()
+            for uploader in self.uploaders.values():
+                uploader.forget(lfs, self._tools())
             return
-        uploader = self.uploaders.get(standing.kind)
-        if uploader is None:
+        if (way := self.uploaders.get(standing.kind)) is None:
             raise LfssyncError(f"{self._place} wants {self._name} as {standing.kind!r}", "ask who runs it")
         self._was_tried = True
         try:
-            uploader.send(self.source, standing, self._tools())
+            way.send(self.source, standing, self._tools())
             if "verify" in standing.actions:
                 self._verify(standing.actions["verify"])
         except LinkRefused as error:
@@ -201,7 +202,9 @@ class Sending:
 
     def _tools(self) -> Tools:
         api = self.api
-        return Tools(self._run, self.throttle, self.standpoint.advance, self.keep, api.client.each, api.stop)
+        return Tools(
+            self._run, self.throttle, self.standpoint.advance, self.keep, api.client.each, api.stop, api.patience
+        )
 
     @property
     def _place(self) -> str:

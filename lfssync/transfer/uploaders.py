@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lfssync.errors import AuthError
+from lfssync.model import LfsObject
 from lfssync.transfer import Source
 from lfssync.transfer.batch import BASIC, Action, Wanted
 from lfssync.transfer.body import Advance, GuardedBody, Throttle
 from lfssync.web.messages import Answer, Body
+from lfssync.web.retrying import Patience
 
 ANSWER_S = 120.0
 _HASHED_BYTES_PER_S = 20e6
@@ -66,6 +68,7 @@ class Tools:
             it removes when the object is whole.
         each: Runs a job for each of many things, several at a time; when one fails, no other is begun.
         stop: When set, nothing is tried any more.
+        patience: How long to try.
     """
 
     run: Callable[[Errand], Answer]
@@ -74,6 +77,7 @@ class Tools:
     keep: Path
     each: Callable[[Callable[[Any], None], Sequence[Any]], object]
     stop: threading.Event
+    patience: Patience
 
 
 class Uploader(Protocol):
@@ -90,6 +94,9 @@ class Uploader(Protocol):
             LfssyncError: What `Tools.run` raises. A `TransientError` or `LinkRefused` has the server asked again,
                 and then this called again with what it says.
         """
+
+    def forget(self, lfs: LfsObject, tools: Tools) -> None:
+        """The object is there, however it came: what was kept for going on goes, here and at the server."""
 
 
 class Basic:
@@ -110,6 +117,9 @@ class Basic:
                     answer_timeout_s(source.lfs.size_bytes),
                 )
             )
+
+    def forget(self, lfs: LfsObject, tools: Tools) -> None:
+        """See `Uploader.forget`: nothing is kept."""
 
 
 def answer_timeout_s(size_bytes: int) -> float:

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
+from lfssync.credentials import Credential, nobody
 from lfssync.gitcommand import Git
 from lfssync.model import LfsObject, Mirror, TransferKind
 from lfssync.transfer import Transfer
@@ -20,6 +21,9 @@ from lfssync.transfers import transfer_for
 from tests.contract.lfsserver import serving
 from tests.helpers import git, make_bare
 from tests.servers.giftless import giftless
+from tests.servers.hub import TOKEN, hub_at
+
+_PART_BYTES = 1_000_000
 
 
 class Damaged(Enum):
@@ -67,10 +71,21 @@ class Place:
         return self.objects / lfs.oid if self.is_flat else self.objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
 
 
+class _PersonOfHub:
+    """Knows the login of the stand-in of the Hub."""
+
+    def find(self, url: str) -> Credential | None:
+        return Credential("me", TOKEN)
+
+    def refused(self, url: str, credential: Credential) -> None:
+        raise AssertionError("the login is right")
+
+
 def transfer_to(kind: str, url: str, git_dir: Path) -> Transfer:
     """The transfer of a kind."""
+    login = _PersonOfHub() if "Hub" in kind else nobody()
     setting = TransferKind.GIT_LFS if kind.startswith("git-lfs") else TransferKind.AUTO
-    return transfer_for(Mirror("contract", git_dir.parent, url, transfer=setting), Git(git_dir))
+    return transfer_for(Mirror("contract", git_dir.parent, url, transfer=setting), Git(git_dir, login=login))
 
 
 def _git_dir(folder: Path) -> Path:
@@ -102,15 +117,27 @@ def _small_server(kind: str, folder: Path, **settings: bool) -> Iterator[Place]:
 
 
 @contextmanager
-def _giftless(kind: str, folder: Path) -> Iterator[Place]:
+def _giftless(kind: str, folder: Path, part_bytes: int | None = None) -> Iterator[Place]:
     repository = make_bare(folder / "remote.git")
-    with giftless(folder / "giftless") as server:
+    with giftless(folder / "giftless", part_bytes=part_bytes) as server:
         url = f"{server.address}/me/model.git"
         clone = ("-c", f"lfs.url={url}/info/lfs")
         objects = server.file("me/model", "any").parent
         yield Place(
             kind, repository, url, _git_dir(folder), objects, Damaged.UNSEEN, clone, is_flat=True, incoming=objects
         )
+
+
+@contextmanager
+def _hub(kind: str, folder: Path) -> Iterator[Place]:
+    with hub_at(folder / "hub") as hub:
+        repository = hub.make("me/model", is_private=False).path
+        git("update-ref", "-d", "refs/heads/main", cwd=repository)
+        hub.multipart_above_bytes, hub.chunk_bytes = 1000, _PART_BYTES
+        url = f"{hub.address}/me/model"
+        clone = ("-c", f"lfs.url={url}.git/info/lfs")
+        objects, incoming = repository / "lfs/objects", hub.root / "parts"
+        yield Place(kind, repository, url, _git_dir(folder), objects, Damaged.UNSEEN, clone, incoming=incoming)
 
 
 KINDS: dict[str, Callable[[str, Path], AbstractContextManager[Place]]] = {
@@ -120,5 +147,7 @@ KINDS: dict[str, Callable[[str, Path], AbstractContextManager[Place]]] = {
     "http to a server that hashes": partial(_small_server, is_verifying=True),
     "http to a server that checks nothing": partial(_small_server, is_checking=False),
     "http to giftless": _giftless,
+    "http to giftless in parts": partial(_giftless, part_bytes=_PART_BYTES),
+    "http to the Hub in parts": _hub,
 }
 """Every transfer there is."""

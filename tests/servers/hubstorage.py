@@ -57,6 +57,7 @@ class Failures:
         parts_more: So many parts more or less than there should be.
         chunk_size: What is said instead of the size of a part.
         no_etag_on: The part whose answer has no ETag.
+        goes_on: A new batch goes on with the upload in parts that was begun before, instead of another one.
         link_lifetime_s: How long signed addresses are good for.
         put_status: What a successful upload answers.
         verify_header: Whether the verify action brings the login along. Without it a client has to know by itself that
@@ -74,6 +75,7 @@ class Failures:
     parts_more: int = 0
     chunk_size: str = ""
     no_etag_on: int = 0
+    goes_on: bool = False
     link_lifetime_s: float = 900.0
     put_status: int = 200
     verify_header: bool = False
@@ -154,7 +156,7 @@ class LfsOfHub:
 
     def _parts(self, oid: str, size: int) -> dict[str, Any]:
         failures, chunk = self.hub.failures, self.hub.chunk_bytes
-        upload = uuid.uuid4().hex
+        upload = oid if failures.goes_on else uuid.uuid4().hex
         count = -(-size // chunk) + failures.parts_more
         numbers = list(range(1, count + 1))
         if failures.part_keys is PartKeys.SHUFFLED:

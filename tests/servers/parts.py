@@ -17,6 +17,7 @@ import hmac
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class PartsOnDisk(MultipartStorage, ViewProvider):  # type: ignore[misc]
     def __init__(self, path: str, key: str) -> None:
         self.path = Path(path)
         self.key = key.encode()
+        self.lock = threading.Lock()
 
     def exists(self, prefix: str, oid: str) -> bool:
         return self._object(prefix, oid).is_file()
@@ -111,16 +113,18 @@ class PartsOnDisk(MultipartStorage, ViewProvider):  # type: ignore[misc]
             case ("PUT", "part", at, size):
                 return self._take_part(upload, int(at), int(size))
             case ("PUT", "commit"):
-                return self._commit(upload, request.get_data())
+                with self.lock:  # two clients may be at it
+                    return self._commit(upload, request.get_data())
             case ("DELETE", "abort"):
-                shutil.rmtree(self._folder(upload), ignore_errors=True)
+                with self.lock:
+                    shutil.rmtree(self._folder(upload), ignore_errors=True)
                 return Response(status=204)
         return Response(status=405)
 
     def _take_part(self, upload: str, at: int, size: int) -> Response:
         if not self._folder(upload).is_dir():
             return Response("this upload was not begun", status=404)
-        temporary = self._folder(upload) / f"{at}.{os.urandom(8).hex()}"
+        temporary = self.path / f"{at}.{os.urandom(8).hex()}{_PARTS}"
         md5 = hashlib.md5(usedforsecurity=False)
         with open(temporary, "wb") as file:
             while block := request.stream.read(_BLOCK_BYTES):
@@ -134,7 +138,11 @@ class PartsOnDisk(MultipartStorage, ViewProvider):  # type: ignore[misc]
         if wrong:
             temporary.unlink()
             return Response(wrong, status=400)
-        temporary.rename(self._folder(upload) / str(at))
+        with self.lock:
+            if not self._folder(upload).is_dir():
+                temporary.unlink()
+                return Response("this upload came to its end", status=404)
+            temporary.rename(self._folder(upload) / str(at))
         return Response(status=201)
 
     def _commit(self, upload: str, body: bytes) -> Response:
