@@ -111,7 +111,7 @@ class Client:
                     return
             finally:
                 response.close()
-            target = urljoin(url, target)
+            target = _joined(url, target)
             if origin(target) != origin(url):
                 headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
@@ -188,6 +188,16 @@ class Client:
 
     def _is_stopped(self) -> bool:
         return self._aborted or self._stop.is_set()
+
+
+def _joined(url: str, target: str) -> str:
+    """Where a redirect leads."""
+    try:
+        joined = urljoin(url, target)
+    except ValueError:
+        joined = ""
+    require_safe(joined)
+    return joined
 
 
 def _bounded(blocks: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ def session(live: Live) -> requests.Session:
     Args:
         live: Receives its connections.
     """
-    made = requests.Session()
+    made = _Session()
     made.trust_env = False  # ~/.netrc would take the place of the Authorization header
     made.headers = CaseInsensitiveDict(
         {"User-Agent": f"lfssync/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*"}
@@ -44,12 +44,20 @@ def session(live: Live) -> requests.Session:
     return made
 
 
+class _Session(requests.Session):
+    """Leaves redirects to `client`: even when it shall not follow them, `requests` reads all that comes with one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 class Live:
     """The connections that there are, for breaking them off from another thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._is_shut = False
 
     def add(self, connection: object) -> None:
         """Note a connection, for as long as there is one."""
@@ -57,14 +65,26 @@ class Live:
             self._connections.add(connection)
 
     def shut(self) -> None:
-        """Have whoever sends or waits on one of them find it closed."""
+        """Have whoever sends or waits on one of them, now or later, find it closed."""
         with self._lock:
+            self._is_shut = True
             connections = list(self._connections)
         for connection in connections:
-            sock = getattr(connection, "sock", None)
-            if isinstance(sock, socket.socket):
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # the plain one: TLS would want to say goodbye
+            _shut(connection)
+
+    def connected(self, connection: object) -> None:
+        """A connection is there: after `shut`, which could not have seen it, that is its end."""
+        with self._lock:
+            is_shut = self._is_shut
+        if is_shut:
+            _shut(connection)
+
+
+def _shut(connection: object) -> None:
+    sock = getattr(connection, "sock", None)
+    if isinstance(sock, socket.socket):
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # the plain one: TLS would want to say goodbye
 
 
 class _Adapter(HTTPAdapter):
@@ -104,6 +124,7 @@ def _watched(pool: type[urllib3.HTTPConnectionPool], live: Live) -> type[urllib3
             live.add(self)
             super().connect()
             self.sock.settimeout(STALL_TIMEOUT_S)
+            live.connected(self)
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             if self.sock is not None:  # one that was used before

@@ -86,8 +86,8 @@ def _message(content: bytes) -> str:
         return ""
     found = document.get("message") or document.get("error") if isinstance(document, dict) else ""
     if isinstance(found, dict):
-        found = found.get("message", "")
-    return found if isinstance(found, str) else json.dumps(found)
+        found = found.get("message")
+    return found if isinstance(found, str) else json.dumps(found) if found else ""
 
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:

@@ -82,9 +82,19 @@ def git_settings(git: Git) -> Callable[[str], Settings]:
             key, _, value = line.partition("\n")
             if key:
                 found[key.lower()] = (*found.get(key.lower(), ()), value)
+        if headers := _all_headers(git, url) if "http.extraheader" in found else ():
+            found["http.extraheader"] = headers
         return found
 
     return ask
+
+
+def _all_headers(git: Git, url: str) -> tuple[str, ...]:
+    """Every `http.extraHeader` for an address: of those git sends all, but tells only the last when it is asked."""
+    said = git.run("config", "-z", "--get-regexp", r"^http\..*extraheader$", accept=(0, 1)).stdout
+    lines = [line.partition("\n") for line in said.decode("utf-8", "surrogateescape").split("\0") if line]
+    places = [(key.removeprefix("http.")[: -len(".extraheader")].rstrip("/"), value) for key, _, value in lines]
+    return tuple(value for place, value in places if f"{url}/".startswith(f"{place}/" if place else ""))
 
 
 def decide(origin: str, environment: Mapping[str, str], settings: Settings) -> Trusted:
