@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync import logincommands, terminal
+from lfssync import addcommand, logincommands, terminal
 from lfssync.answers import MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, Monitor, PassResult, silent
@@ -23,21 +23,9 @@ from lfssync.places import Places
 
 if TYPE_CHECKING:
     from lfssync.config import Configuration
-    from lfssync.hosts import Wish
     from lfssync.operations import Operations
 
 WATCH_EVERY_S = 1.0
-
-
-def add(arguments: Namespace, places: Places) -> int:
-    """Start mirroring a directory."""
-    from lfssync import adding, operations, output
-
-    keys = {key: getattr(arguments, key) for key in ("name", "branch", "quiet", "max_wait", "into")}
-    given = {key: value for key, value in keys.items() if value is not None}
-    mirror = adding.add(places, Path(arguments.directory), arguments.remote, _wish(arguments), **given)
-    terminal.emit(output.added_lines(mirror, operations.daemon_info(places)))
-    return 0
 
 
 def remove(arguments: Namespace, places: Places) -> int:
@@ -214,7 +202,7 @@ def push(arguments: Namespace, places: Places) -> int:
             branch=arguments.branch,
             tag=arguments.tag,
             monitor=monitor,
-            wish=_wish(arguments),
+            wish=addcommand.wish_of(arguments),
         )
     terminal.emit(output.pushed_lines(arguments.remote, arguments.branch, result))
     return 0
@@ -291,7 +279,7 @@ def complete(words: Sequence[str], places: Callable[[str | None], Places]) -> in
 
 
 FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
-    "add": add,
+    "add": addcommand.add,
     "remove": remove,
     "list": list_mirrors,
     "status": status,
@@ -374,17 +362,6 @@ def _choice(names: Sequence[str]) -> str:
 def _about(mirror: Mirror, error: LfssyncError) -> LfssyncError:
     """The same error, saying which mirror it is about."""
     return type(error)(f"{mirror.name}: {error.message}", error.remedy)
-
-
-def _wish(arguments: Namespace) -> Wish | None:
-    """How a repository shall be that has to be created; None when none is to be."""
-    from lfssync.hosts import Wish
-
-    if arguments.create:
-        return Wish(arguments.public, arguments.license or "")
-    if arguments.public or arguments.license:
-        raise UserError("--public and --license are about what --create makes", "add --create, or leave them out")
-    return None
 
 
 def _unfinished(mirror: Mirror, result: PassResult) -> int:

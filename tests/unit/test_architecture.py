@@ -147,6 +147,7 @@ HOUSE = (
     "lfssync.progress",
     "lfssync.grammar",
     "lfssync.completion",
+    "lfssync.addcommand",
     "lfssync.logincommands",
     "lfssync.commands",
     "lfssync.cli",
