@@ -144,9 +144,12 @@ class _Sending:
             if taken is None or taken.sha256 != digest:
                 if part is None:
                     raise _Hopeless("the server has a part that is not of the object")
+                if not self.upload.plan.is_tagged:  # what the server will have of it can only be this, and it tells
+                    self.upload.took(span, Taken("", digest))
                 patience = replace(self.tools.patience, tries=_TRIES)
                 etag = persist(lambda: self._put(part, digest), self.tools.stop, patience)
-                self.upload.took(span, Taken(etag, digest))
+                if self.upload.plan.is_tagged:
+                    self.upload.took(span, Taken(etag, digest))
             self._advance(span, span[1])
 
     def _put(self, part: Part, digest: str) -> str:

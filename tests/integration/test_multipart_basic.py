@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.model import silent
 from lfssync.transfer import Source
-from tests.helpers import random_bytes
+from tests.helpers import git, make_bare, random_bytes, write
+from tests.integration.daemons import LFSSYNC, PROJECT, soon
 from tests.integration.objects import Sender, When, sender
 from tests.servers.partlist import PartList, part_list
 from tests.servers.troubles import ALWAYS, Trouble
@@ -171,6 +174,48 @@ def test_an_upload_that_goes_on_after_a_restart(host: PartList, me: Sender) -> N
     assert_arrived(host, me, one)
     assert sent(host) - before == Counter(set(PLACES) - arrived)
     assert host.aborted == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_sync_that_is_killed_goes_on_where_it_was(times: int, host: PartList, tmp_path: Path) -> None:
+    """Whenever it is killed: also between the server's taking of a part and our hearing of it."""
+    content = random_bytes(3, 60 * PART + 345)
+    remote = make_bare(host.root / "me" / "model.git")
+    write(tmp_path / "model" / "model.bin", content)
+    config = write(
+        tmp_path / "config.toml",
+        f"""[[mirror]]
+name = "model"
+path = "{tmp_path}/model"
+remote = "{host.address}/me/model.git"
+quiet = "0.1s"
+rate_limit = "2MB/s"
+""".encode(),
+    )
+    command = [*LFSSYNC, "--config", str(config), "sync", "model"]
+    for time in range(1, times + 1):
+        kill_at(10 * time, host, command)
+    arrived, before = set(host.parts[oid_of(content)]), sent(host)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert host.objects == {oid_of(content): content}
+    assert sent(host) - before == Counter(set(range(0, len(content), PART)) - arrived)
+    assert host.aborted == []
+    assert git("log", "--format=%s", "main", cwd=remote)
+
+
+def kill_at(count: int, host: PartList, command: list[str]) -> None:
+    """Kill it when the server has so many parts."""
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            soon(lambda: sum(map(len, host.parts.values())) >= count)
+        finally:
+            running.kill()
+    soon(lambda: not host.coming)
+
+
+def oid_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("what", ["without notes", "wrong at the server"])

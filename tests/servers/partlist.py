@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class PartList:
         parts: What is not, by oid and place.
         aborted: The uploads that were given up.
         locks: What is answered to the question for locks, page by page; none means that there are no locks here.
+        coming: The threads that take a part in now.
         troubles: What goes wrong at `batch`, `init`, `part`, `commit`, `abort`, `verify`, `locks`.
         seen: All requests.
     """
@@ -60,6 +62,7 @@ class PartList:
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     aborted: list[str] = field(default_factory=list)
     locks: list[Row] = field(default_factory=list)
+    coming: set[int] = field(default_factory=set)
     troubles: Troubles = field(default_factory=Troubles)
     seen: list[Seen] = field(default_factory=list)
 
@@ -168,7 +171,14 @@ class _Handler(TroubledHandler):
         self._say(200)
 
     def _part(self) -> None:
-        content = self.body()
+        coming, me = self.server.state.coming, threading.get_ident()
+        coming.add(me)
+        try:
+            self._take_part(self.body())
+        finally:
+            coming.discard(me)
+
+    def _take_part(self, content: bytes) -> None:
         oid, at = self._words[0], int(self._words[1])
         taken = self.server.state.parts
         if "init" in self.server.state.steps_left_out:
