@@ -17,12 +17,14 @@ import pytest
 
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, LfssyncError, TransientError
-from lfssync.model import LfsObject, silent
+from lfssync.model import LfsObject, Mirror, Plan, Progress, State, silent
+from lfssync.pipeline import Order, run_pass
 from lfssync.transfer import Source
 from lfssync.transfer.batch import Action
 from lfssync.transfer.parts import InParts
 from lfssync.transfer.unfinished import KEPT_S, KEPT_UPLOADS, Unfinished, Upload
-from tests.helpers import random_bytes
+from lfssync.workbench import Session
+from tests.helpers import random_bytes, write
 from tests.integration.objects import Sender, When, sender
 from tests.servers.hub import TOKEN, Hub, hub_at
 from tests.servers.hubstorage import PartKeys
@@ -228,6 +230,25 @@ def test_a_later_pass_goes_on_although_the_server_names_another_upload(hub: Hub,
     broken_off = break_off(hub, me, one, unfinished)
     me.transfer(to(hub), unfinished).upload([one], silent)
     assert_arrived(hub, me)
+    assert_went_on(hub, broken_off)
+
+
+def test_passes_of_one_session_go_on(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.random", lambda: 0.0)  # no pause before it is tried again
+    write(tmp_path / "model" / "model.bin", CONTENT)
+    mirror = Mirror("model", tmp_path / "model", to(hub), quiet_s=0.05)
+
+    def go(event: Plan | Progress) -> None:
+        if isinstance(event, Progress) and event.state is State.UPLOADING and event.done_bytes >= 8 * PART:
+            hub.failures.troubles.plan("part", Trouble(takes_bytes=10, times=ALWAYS))
+
+    session = Session(go, login=Person())
+    with pytest.raises(TransientError):
+        run_pass(mirror, tmp_path / "state", Order(), session)
+    broken_off = sent(hub)
+    hub.failures.troubles.plan("part")
+    session.monitor = silent
+    assert run_pass(mirror, tmp_path / "state", Order(), session).committed
     assert_went_on(hub, broken_off)
 
 
