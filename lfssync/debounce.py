@@ -3,7 +3,8 @@
 Second step of the line: `watch` gives hints, this collects them until writing rests, `scan` gets the `Due`. Nothing
 here reads a clock or sleeps: moments are passed in as monotonic seconds, and `due_at` tells how long to wait.
 The one thing to know: there are two bounds. The quiet time restarts with every hint; the cap (`max_wait_s` after the
-first hint) does not, so a job that never stops writing is mirrored at the pace of the cap.
+first hint) does not, so a job that never stops writing is mirrored at the pace of the cap. While it goes on, it is
+looked at now and then without being taken, so that files which are complete already can be sent.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ class Due:
         paths: Files and folders (with all below), none inside another; None means everything.
         capped: True when it is due although writes go on, or when a deferred path has waited for `max_wait_s`.
         since: When the oldest change in it was noticed, in monotonic seconds.
+        is_ahead: True for a look ahead: nothing was taken, and the pass that is due later looks at it all again.
     """
 
     paths: frozenset[bytes] | None
     capped: bool
     since: float
+    is_ahead: bool = False
 
 
 class Debounce:
@@ -46,14 +49,22 @@ class Debounce:
         max_wait_s: ... but never later than this after the first hint.
         min_interval_s: At least this long from a push to the next pass.
         max_paths: How many separate paths are kept apart.
+        ahead_s: A look ahead is due so long after the first hint, and again and again until the pass is due.
     """
 
     def __init__(
-        self, quiet_s: float, max_wait_s: float, min_interval_s: float = 0.0, max_paths: int = MAX_PATHS
+        self,
+        quiet_s: float,
+        max_wait_s: float,
+        min_interval_s: float = 0.0,
+        max_paths: int = MAX_PATHS,
+        ahead_s: float = float("inf"),
     ) -> None:
         self._quiet_s = quiet_s
         self._max_wait_s = max_wait_s
         self._min_interval_s = min_interval_s
+        self._ahead_s = ahead_s
+        self._looked_ahead = float("-inf")
         self._not_before = float("-inf")
         self._hinted = _PathSet(max_paths)
         self._first: float | None = None
@@ -77,6 +88,22 @@ class Debounce:
         if self._first is not None:
             moments.append(self._hints_due_at(self._first))
         return max(min(moments), self._not_before) if moments else None
+
+    @property
+    def ahead_at(self) -> float | None:
+        """When the next look ahead is due as things stand, in monotonic seconds; None when none is to come."""
+        if self._first is None:
+            return None
+        at = max(max(self._first, self._looked_ahead) + self._ahead_s, self._not_before)
+        return at if at < self._hints_due_at(self._first) else None
+
+    def look_ahead(self, now: float) -> Due | None:
+        """What to look at while writing goes on, if it is time for that; it stays to be taken."""
+        at = self.ahead_at
+        if at is None or now < at or self._first is None:
+            return None
+        self._looked_ahead = now
+        return Due(self._hinted.paths(), capped=False, since=self._first, is_ahead=True)
 
     def add(self, hint: Hint, now: float) -> None:
         """Note that something may have changed at `now`."""

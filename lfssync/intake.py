@@ -14,6 +14,7 @@ from lfssync.assembly import Assembly, Sorted
 from lfssync.classification import NAME as ATTRIBUTES
 from lfssync.classification import Classification, classification
 from lfssync.fastimport import Edit, FastImport, blob_oid
+from lfssync.formats import has_check
 from lfssync.hosts.preflight import Preflight, preflight_of
 from lfssync.model import Change, Changes, Deferred, DeletePolicy, Known, Mirror, Plan, Staged, State
 from lfssync.plan import known_of
@@ -22,6 +23,9 @@ from lfssync.stage import Policy, Stage
 from lfssync.store import Store
 from lfssync.waiting import Waiting
 from lfssync.workbench import Session, Workbench
+
+EARLY_BYTES = 1 << 20
+"""Smaller files are not sent ahead: the pass that commits them has them read in no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +95,20 @@ class Intake:
         changed, crowded = self._with_room([*changes.changed, *again], gone, preflight)
         assembly = Assembly(root_fd, mirror, self.store, self.waiting, self.session.stills)
         assembly.form(changes, scanned_at)
-        self.report.working(State.STAGING, changed)
-        verdicts = rules.verdicts(change.path for change in changed)
-        self.warnings += dict.fromkeys(rules.warnings)
         known = known_of([*changes.changed, *again])
         with FastImport(self.bench.repository.git) as stream:
-            stage = Stage(
-                root_fd, self._policy(preflight), verdicts, stream.blob, self.session.progress, self.session.seen,
-                self.waiting,
-            )  # fmt: skip
+            stage = self._stage(root_fd, rules, changed, preflight, stream)
             staged, deferred = self._secure(stage, changed)
             late = {one.path: one for one in rules.late(staged)}
             on_time = [one for one in staged if one.path not in late]
             ready = assembly.sort(on_time, [*deferred, *late.values(), *crowded, *held], changes.removed, known)
             waits = {one.path: known[one.path] for one in ready.deferred if one.path in known}
-            text = rules.text(ready.staged, waits, verdicts, self._leaving(ready.removed))
+            text = rules.text(ready.staged, waits, stage.verdicts, self._leaving(ready.removed))
             if text:
                 stream.blob(blob_oid(len(text), [text]), len(text), [text])
             stream.finish()
-        self.warnings += [*stage.warnings, *ready.warnings, *preflight.remarks(ready.staged)]
+        self.warnings += [*dict.fromkeys(rules.warnings), *stage.warnings, *ready.warnings]
+        self.warnings += preflight.remarks(ready.staged)
         self._forget_seen(ready.deferred)
         return Taken(ready, tuple(staged), known, tuple(again), rules, text, assembly)
 
@@ -117,6 +116,35 @@ class Intake:
         """Leave at the remote what was removed here but is locked there by somebody."""
         free, held = self.bench.securing.removable(self._leaving(changes.removed))
         return (replace(changes, removed=free), held) if held else (changes, held)
+
+    def prepare(self, root_fd: int, head: str | None, changes: Changes, scanned_at: float) -> list[Staged]:
+        """Read only what is large, settled and complete by itself, and bring it to the remote; see `take`."""
+        worthy = [change for change in changes.changed if self._is_worth_it(change, scanned_at)]
+        if not worthy:
+            return []
+        gone = self._leaving(changes.removed)
+        into = os.fsencode(self.mirror.into)
+        rules = classification(self.bench.repository, root_fd, into, head, changes, gone, self.store)
+        preflight = preflight_of(self.mirror.remote, self.mirror.into, os.environ)
+        with FastImport(self.bench.repository.git) as stream:
+            staged, _ = self._secure(self._stage(root_fd, rules, worthy, preflight, stream), worthy)
+            stream.finish()
+        return staged
+
+    def _is_worth_it(self, change: Change, scanned_at: float) -> bool:
+        """Whether a look ahead reads a file; that of no known format has to have stood still, as it tells nothing."""
+        seen = change.signature
+        is_still = scanned_at - seen.ctime_ns / 1e9 >= self.mirror.quiet_s
+        is_new = self.waiting.was_read(change.path, seen) is None
+        return is_new and seen.size_bytes >= EARLY_BYTES and not seen.is_link and (has_check(change.path) or is_still)
+
+    def _stage(
+        self, root_fd: int, rules: Classification, changed: Sequence[Change], preflight: Preflight, stream: FastImport
+    ) -> Stage:
+        self.report.working(State.STAGING, changed)
+        verdicts = rules.verdicts(change.path for change in changed)
+        policy, session = self._policy(preflight), self.session
+        return Stage(root_fd, policy, verdicts, stream.blob, session.progress, session.seen, self.waiting)
 
     def _leaving(self, removed: Sequence[bytes]) -> Sequence[bytes]:
         """Those of the paths that are gone here which leave the branch as well."""

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +53,14 @@ _ROOT_FACT = "root"
 """The store's name for which directory was mirrored last."""
 
 
+class Aim(Enum):
+    """How far a pass goes."""
+
+    DELIVER = "deliver"
+    PREPARE = "prepare"
+    """Only what is complete is sent ahead, while writing goes on; nothing is committed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a pass is asked for.
@@ -62,6 +71,7 @@ class Order:
         verify: Ask the remote even if nothing changed here.
         message: The commit message, instead of one made from the changes.
         wait_lock_s: How long to wait for another pass that is under way, in seconds.
+        aim: How far it goes.
     """
 
     paths: frozenset[bytes] | None = None
@@ -69,6 +79,7 @@ class Order:
     verify: bool = False
     message: str | None = None
     wait_lock_s: float = 3600.0
+    aim: Aim = Aim.DELIVER
 
 
 def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
@@ -104,7 +115,10 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     with _translated(mirror), Store(state_dir / "state.db") as store:
         report = Report(store, mirror)
         bench = open_bench(mirror, state_dir, store, session)
-        result = _Pass(mirror, order, session, store, report, bench).run()
+        under_way = _Pass(mirror, order, session, store, report, bench)
+        if order.aim is Aim.PREPARE:
+            return under_way.prepare()
+        result = under_way.run()
         report.success(result)
         return result
 
@@ -163,11 +177,8 @@ class _Pass:
             self._remember([], [], changes)
             return PassResult(refs.head, last, warnings=tuple(self.warnings))
         refs = self._refresh(refs)
-        root_fd = os.open(self.mirror.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with self._root() as root_fd:
             committed, taken, made = self._read_and_commit(root_fd, refs, changes)
-        finally:
-            os.close(root_fd)
         head, receipt = self._deliver(refs, committed)
         if committed.head != refs.head:
             self._tidy()
@@ -175,6 +186,30 @@ class _Pass:
             head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
             self.bench.securing.sent_bytes, taken.ready.deferred, tuple(self.warnings),
         )  # fmt: skip
+
+    def prepare(self) -> PassResult:
+        """Send what is complete ahead."""
+        refs = self.bench.refs()
+        reconcile(self.store, self.repository, refs, self.mirror, self.copy is not None)
+        self.waiting = Waiting.of(self.store.fact(WAITING_FACT))
+        changes = self._scan()
+        with self._root() as root_fd:
+            read = self._intake().prepare(root_fd, refs.head, changes, self.scanned_at)
+        self._note(self.waiting.with_read(read, time.time()))
+        self.report.working(State.SETTLING, changes.changed)
+        last = self.store.receipt(self.repository.head_ref)
+        return PassResult(refs.head, last, sent_bytes=self.bench.securing.sent_bytes)
+
+    @contextlib.contextmanager
+    def _root(self) -> Iterator[int]:
+        root_fd = os.open(self.mirror.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield root_fd
+        finally:
+            os.close(root_fd)
+
+    def _intake(self) -> Intake:
+        return Intake(self.mirror, self.session, self.store, self.report, self.bench, self.waiting, self.warnings)
 
     def _scan(self) -> Changes:
         """Look at the disk; a directory that lost most of its files is a question and not a commit."""
@@ -192,6 +227,8 @@ class _Pass:
             paths = self.waiting.looked_at(widened(paths, mirror.groups))
         self.scanned_at = time.time()
         changes = scan(os.fsencode(mirror.path), paths, self.store, mirror.ignore, tracked_stays=self.copy is not None)
+        if self.order.aim is Aim.PREPARE:  # nothing is decided yet
+            return changes
         self.warnings += changes.warnings
         is_a_question = mirror.delete is DeletePolicy.MIRROR and not self.order.accept_deletions
         if is_a_question and most_is_gone(changes, before is not None and before != root):
@@ -217,8 +254,7 @@ class _Pass:
     def _read_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, Taken, CommitPlan]:
         """Read what changed, bring its LFS objects to safety, and commit what is whole: each checkpoint by itself."""
         mirror = self.mirror
-        intake = Intake(mirror, self.session, self.store, self.report, self.bench, self.waiting, self.warnings)
-        taken = intake.take(root_fd, refs.head, changes, self.scanned_at)
+        taken = self._intake().take(root_fd, refs.head, changes, self.scanned_at)
         first = refs.mirrored is None and refs.head is not None
         on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
         ready, rules = taken.ready, taken.rules
@@ -243,7 +279,9 @@ class _Pass:
 
     def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
         """Note what waits, and what need not be read again once it may be committed."""
-        waiting = self.waiting.after(deferred, read, changes.removed, time.time())
+        self._note(self.waiting.after(deferred, read, changes.removed, time.time()))
+
+    def _note(self, waiting: Waiting) -> None:
         if waiting != self.waiting:
             with self.store.transaction():
                 self.store.record_facts({WAITING_FACT: waiting.document()})

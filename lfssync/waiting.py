@@ -96,6 +96,20 @@ class Waiting:
             waits[path] = Wait(since, one.signature, one.lfs) if one and was_read else Wait(since)
         return Waiting(dict(list(waits.items())[:PATHS]))
 
+    def with_read(self, read: Iterable[Staged], now: float) -> Waiting:
+        """What waits after a look ahead, which left nothing behind but read something.
+
+        Args:
+            read: What it read.
+            now: Seconds since the epoch.
+        """
+        waits = dict(self.waits)
+        for one in read:
+            if one.lfs is not None and (one.path in waits or len(waits) < PATHS):
+                before = waits.get(one.path)
+                waits[one.path] = Wait(before.since if before else now, one.signature, one.lfs)
+        return Waiting(waits)
+
     def document(self) -> object:
         """As the store keeps it."""
         return [[os.fsdecode(path), wait.since, wait.is_appended, *_parts(wait)] for path, wait in self.waits.items()]

@@ -21,13 +21,17 @@ from lfssync.errors import LfssyncError, TransientError
 from lfssync.firstpass import run_pass
 from lfssync.lock import BusyError
 from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, show
-from lfssync.pipeline import Order
+from lfssync.pipeline import Aim, Order
 from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
 
 CHECK_EVERY_S = 1.0
 VERIFY_EVERY_S = 3600.0
 """The remote is asked so often for what it holds, even when nothing changes here."""
+
+_AHEAD_SHARE = 20
+_AHEAD_MIN_S = 1.0
+"""While writing goes on, complete files are looked for so many times in `max_wait`, and no more often than that."""
 
 _BUSY_RETRY_S = 1.0
 _POLL_S = 5.0
@@ -78,7 +82,8 @@ class Worker:
         self.trouble: Trouble | None = None
         self._state_dir = state_dir
         self._inbox = _Inbox(wake)
-        self._debounce = Debounce(mirror.quiet_s, mirror.max_wait_s, mirror.min_interval_s)
+        ahead_s = max(mirror.quiet_s, mirror.max_wait_s / _AHEAD_SHARE, _AHEAD_MIN_S)
+        self._debounce = Debounce(mirror.quiet_s, mirror.max_wait_s, mirror.min_interval_s, ahead_s=ahead_s)
         self._watcher = Watcher(mirror.path, self._inbox.put)
         self._polls: str | None = None
         self._check_at = float("inf")
@@ -106,8 +111,8 @@ class Worker:
     @property
     def due_at(self) -> float | None:
         """When the next pass is due as things stand, in monotonic seconds; None when nothing waits."""
-        due_at = self._debounce.due_at
-        return None if due_at is None else max(due_at, self._held_until)
+        moments = [at for at in (self._debounce.due_at, self._debounce.ahead_at) if at is not None]
+        return max(min(moments), self._held_until) if moments else None
 
     @property
     def tick_at(self) -> float:
@@ -159,7 +164,7 @@ class Worker:
         Args:
             now: Monotonic seconds.
         """
-        return None if now < self._held_until else self._debounce.take(now)
+        return None if now < self._held_until else self._debounce.take(now) or self._debounce.look_ahead(now)
 
     def work(self, due: Due) -> Outcome:
         """Run one pass; in a thread of its own."""
@@ -168,7 +173,8 @@ class Worker:
         began = time.monotonic()
         try:
             # Whoever has the lock may have it for hours, and other mirrors need the place of this pass.
-            order = Order(paths=due.paths, verify=self._verifies, wait_lock_s=0.0)
+            aim = Aim.PREPARE if due.is_ahead else Aim.DELIVER
+            order = Order(paths=due.paths, verify=self._verifies, wait_lock_s=0.0, aim=aim)
             result = run_pass(self.mirror, self._state_dir, order, self.session)
         except LfssyncError as error:
             failure = error
@@ -184,10 +190,13 @@ class Worker:
             outcome: Of `work`.
             now: Monotonic seconds.
         """
+        if outcome.due.is_ahead and (outcome.result is not None or isinstance(outcome.error, BusyError)):
+            return  # the pass itself is still to come
         if outcome.result is not None:
             self._succeeded(outcome.result, outcome.took_s, now)
         elif outcome.error is not None and not self.session.stop.is_set():
-            self._debounce.put_back(outcome.due)
+            if not outcome.due.is_ahead:
+                self._debounce.put_back(outcome.due)
             if isinstance(outcome.error, BusyError):
                 self._held_until = now + _BUSY_RETRY_S
             else:

@@ -77,7 +77,10 @@ class Reader:
         if wanted_bytes > _FILE_MAX_BYTES:
             return unknown("claims to be larger than files can be")
         if self.size_bytes < wanted_bytes:
-            return incomplete(f"ends after {human_bytes(self.size_bytes)} of {human_bytes(wanted_bytes)}")
+            there, wanted = human_bytes(self.size_bytes), human_bytes(wanted_bytes)
+            if there == wanted:
+                return incomplete(f"ends {human_bytes(wanted_bytes - self.size_bytes)} too early")
+            return incomplete(f"ends after {there} of {wanted}")
         return COMPLETE if self.size_bytes == wanted_bytes else unknown("longer than its header says")
 
     def within_header(self) -> Finding:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from lfssync.errors import BlockedError
 from lfssync.model import IncompletePolicy, PassResult, Plan, Progress, State
-from lfssync.pipeline import Order, run_pass
+from lfssync.pipeline import Aim, Order, run_pass
 from lfssync.workbench import Session
 from tests import modelfiles
 from tests.helpers import git, random_bytes, write
-from tests.integration.site import QUIET_S, Content, Site, entry_of, lay
+from tests.integration.site import QUIET_S, Content, Link, Site, entry_of, lay
 
 SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
 INDEX = b"model.safetensors.index.json"
@@ -570,3 +571,54 @@ def test_touching_a_file_of_a_checkpoint_is_no_change_of_it(site: Site) -> None:
     write(site.directory / "checkpoint-500/scheduler.pt", modelfiles.torch_file(0))
     result = site.sync()
     assert (result.deferred, result.committed) == ((), False)
+
+
+# -- looks ahead ----------------------------------------------------------------------------------------------------
+
+
+def prepare(site: Site, session: Session | None = None) -> PassResult:
+    return run_pass(site.mirror, site.state, Order(aim=Aim.PREPARE), session or Session())
+
+
+LARGE = modelfiles.safetensors_file(1, 1, 400_000)
+
+
+def test_what_is_complete_is_sent_ahead_and_nothing_is_committed(site: Site) -> None:
+    site.put({b"config.json": b"{}"})
+    site.lay({b"done.safetensors": LARGE, b"cut.safetensors": LARGE[:-1], b"small.json": b"{}"})
+    hashed: list[bytes] = []
+    session = Session(lambda event: hashed.append(event.path) if isinstance(event, Progress) else None)
+    assert prepare(site, session).sent_bytes == len(LARGE)
+    assert set(hashed) == {b"done.safetensors"}
+    assert len(subjects(site)) == 1
+    hashed.clear()
+    assert prepare(site, session).sent_bytes == 0
+    assert hashed == []
+    result = look(site, b"small.json", b"cut.safetensors", session=session)  # and at all that was sent ahead
+    assert reasons(result) == {b"cut.safetensors": "ends 1 B too early"}
+    assert b"done.safetensors" not in hashed
+    site.assert_mirrored(left_out=[b"cut.safetensors"])
+
+
+def test_what_tells_nothing_about_itself_is_not_sent_ahead_before_it_rested(site: Site, later: Later) -> None:
+    site.configure(quiet_s=5.0)
+    site.lay({b"weights.raw": random_bytes(1, 2 << 20), b"link.safetensors": Link(b"weights.raw")})
+    assert prepare(site).sent_bytes == 0
+    later(5)
+    assert prepare(site).sent_bytes == 2 << 20
+
+
+def test_a_look_ahead_decides_nothing_about_deletions(site: Site) -> None:
+    site.put({b"%d" % number: b"1" for number in range(20)})
+    for number in range(20):
+        (site.directory / str(number)).unlink()
+    prepare(site)
+    with pytest.raises(BlockedError, match="20 of 20 files are gone"):
+        site.sync()
+    shutil.rmtree(site.directory)
+    site.directory.mkdir()
+    for number in range(9):
+        write(site.directory / f"other-{number}", b"1")
+    prepare(site)
+    with pytest.raises(BlockedError, match="20 of 20 files are gone"):
+        site.sync()

@@ -316,3 +316,56 @@ def test_no_hint_is_lost_whatever_happens_to_the_passes(data: st.DataObject) -> 
         owed.settle(taken(subject, due_at))
     assert not owed.paths
     assert subject.pending_since is None
+
+
+# -- looks ahead ----------------------------------------------------------------------------------------------------
+
+
+def ahead(ahead_s: float = 15.0) -> Debounce:
+    return Debounce(5.0, 60.0, ahead_s=ahead_s)
+
+
+def test_while_writing_goes_on_it_is_looked_at_without_being_taken() -> None:
+    subject = ahead()
+    looks = []
+    for now in range(61):
+        subject.add(Hint(b"a"), float(now))
+        if due := subject.take(float(now)) or subject.look_ahead(float(now)):
+            looks.append((now, due))
+    look = Due(frozenset({b"a"}), capped=False, since=0.0, is_ahead=True)
+    assert looks == [(15, look), (30, look), (45, look), (60, Due(frozenset({b"a"}), capped=True, since=0.0))]
+
+
+def test_what_rests_soon_is_not_looked_at_before() -> None:
+    subject = ahead(4.0)
+    subject.add(Hint(b"a"), 0.0)
+    assert subject.ahead_at == 4.0
+    other = ahead(5.0)
+    other.add(Hint(b"a"), 0.0)
+    assert other.ahead_at is None
+    assert other.look_ahead(5.0) is None
+
+
+def test_the_next_batch_is_looked_at_anew() -> None:
+    subject = ahead(4.0)
+    subject.add(Hint(b"a"), 0.0)
+    assert subject.look_ahead(4.0)
+    subject.take(5.0)
+    subject.add(Hint(b"b"), 6.0)
+    assert subject.ahead_at == 10.0
+    assert subject.look_ahead(9.9) is None
+    assert subject.look_ahead(10.0) == Due(frozenset({b"b"}), capped=False, since=6.0, is_ahead=True)
+
+
+def test_nothing_is_looked_at_while_passes_are_held_back() -> None:
+    subject = ahead(4.0)
+    subject.hold(100.0)
+    for now in range(50):
+        subject.add(Hint(b"a"), float(now))
+        assert subject.look_ahead(float(now)) is None
+
+
+def test_without_a_pace_there_are_no_looks_ahead() -> None:
+    subject = debounce()
+    subject.add(Hint(b"a"), 0.0)
+    assert subject.ahead_at is None

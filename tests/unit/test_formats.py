@@ -205,6 +205,11 @@ def test_what_waiting_cannot_mend_is_taken_as_it_is(name: str, content: bytes) -
     assert verdict(name, content) is UNKNOWN
 
 
+def test_what_lacks_next_to_nothing_says_so() -> None:
+    content = modelfiles.safetensors_file(1, 1, 400_000)
+    assert look("a.safetensors", content[:-1]) == Finding(INCOMPLETE, "ends 1 B too early")
+
+
 def test_a_bin_may_be_of_any_format() -> None:
     for name in ("model.safetensors", "config.json"):
         assert verdict("a.bin", WHOLE[name]) is UNKNOWN

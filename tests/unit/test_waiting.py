@@ -79,3 +79,10 @@ def test_the_store_gives_back_what_it_got(waits: dict[bytes, Wait]) -> None:
 @pytest.mark.parametrize("document", [None, 1, "x", [1], [["a"]], [["a", 1.0, False, "oid", 1, 2]], {"a": 1}])
 def test_what_another_version_wrote_is_forgotten(document: object) -> None:
     assert Waiting.of(document) == Waiting()
+
+
+def test_what_was_sent_ahead_is_known_and_nothing_is_forgotten() -> None:
+    waiting = Waiting({b"c": Wait(1.0)}).with_read([READ, Staged(b"plain", SIGNATURE, "1" * 40)], 5.0)
+    assert waiting.waits == {b"a": Wait(5.0, SIGNATURE, LFS), b"c": Wait(1.0)}
+    full = Waiting({b"%d" % number: Wait(1.0) for number in range(PATHS)})
+    assert full.with_read([READ], 5.0) == full
