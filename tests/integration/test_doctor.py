@@ -15,12 +15,13 @@ import pytest
 from lfssync.credentials import Credential
 from lfssync.credentials.keyrings import Keyring
 from lfssync.doctor import examine
-from lfssync.findings import Finding
-from tests.helpers import git, make_bare, write
+from lfssync.findings import HEADROOM_BYTES, Finding
+from tests.helpers import git, make_bare, random_bytes, write
 from tests.integration.daemons import OWN_WORLD, PROJECT, configure, places, write_configuration
 from tests.servers.giftless import Giftless, giftless
 from tests.servers.githost import TOKEN, Asked, GitHost, Reply, serve
 from tests.servers.hub import READ_TOKEN, hub_at
+from tests.servers.hub import TOKEN as HUB_TOKEN
 from tests.servers.secretservice import locked_secret_service, secret_service
 from tests.servers.sshd import sshd
 from tests.servers.tls import Certificates, Shown
@@ -141,6 +142,18 @@ def test_nothing_would_fail_over_ssh(
         only_failed(examined(), "lfs", "LFS is for members only")
 
 
+def test_nothing_would_fail_at_the_hub(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_at(tmp_path / "hub") as hub:
+        hub.make("me/model")
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
+        configure({"path": directory, "remote": "hf:me/model"})
+        found = examined()
+        assert failed(found) == {}
+        assert found["login"].message == "me at Hugging Face, from HF_TOKEN"
+        assert not any(one.method == "PUT" for one in hub.seen)
+
+
 def test_a_public_host_that_takes_anything_asks_for_no_login(
     directory: Path, host: GitHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,18 +222,79 @@ def test_a_working_copy_on_another_branch_is_told(directory: Path) -> None:
     found = examined()
     assert failed(found) == {}
     assert found["working-copy"].ok
+    assert "in 2 folders" in found["directory"].message
     git("switch", "--quiet", "-c", "other", cwd=directory)
     only_failed(examined(), "working-copy", "is on branch other")
 
 
 def test_a_disk_without_room_is_told(directory: Path, tmp_path: Path) -> None:
     state = tmp_path / "small"
-    state.mkdir()
     configure({"path": directory, "remote": make_bare(tmp_path / "remote.git")})
-    script = f'mount -t tmpfs -o size=1m,nr_inodes=10k none {state} && exec "$@"'
-    told = reported(before=(*OWN_WORLD, "sh", "-c", script, "sh"), LFSSYNC_STATE_DIR=str(state / "state"))
+    told = reported(before=in_small_world(state, "1m"), LFSSYNC_STATE_DIR=str(state / "state"))
     assert list(told) == ["room"]
     assert f"the state folder {state}/state has" in told["room"]
+
+
+def test_a_state_folder_that_cannot_be_written_is_told(directory: Path, tmp_path: Path) -> None:
+    configure({"path": directory, "remote": make_bare(tmp_path / "remote.git")})
+    (tmp_path / "fixed").mkdir(mode=0o555)
+    told = reported(before=WITHOUT_RIGHTS, LFSSYNC_STATE_DIR=str(tmp_path / "fixed/state"))
+    assert told == {"room": f"the state folder {tmp_path}/fixed/state cannot be written"}
+
+
+def test_a_folder_that_cannot_become_a_mirror_is_told(directory: Path, tmp_path: Path) -> None:
+    write(tmp_path / "runs/a/file", b"x")
+    configure({"path": directory, "name": "a"}, {"path": f"{tmp_path}/runs/*", "remote": f"{tmp_path}/{{name}}.git"})
+    make_bare(tmp_path / "a.git")
+    assert "configuration" in [finding.check for finding in examine(places()) if not finding.ok]
+
+
+def in_small_world(folder: Path, size: str) -> tuple[str, ...]:
+    """Where a folder is a disk of its own, of that size."""
+    folder.mkdir(exist_ok=True)
+    script = f'mount -t tmpfs -o size={size},nr_inodes=10k none {folder} && exec "$@"'
+    return (*OWN_WORLD, "sh", "-c", script, "sh")
+
+
+def test_copies_for_stock_git_lfs_need_room_of_their_own(directory: Path, tmp_path: Path) -> None:
+    with open(directory / "weights.bin", "ab") as file:
+        file.truncate(100 << 20)
+    unreachable = {"path": directory, "remote": "http://127.0.0.1:1/me/model.git"}
+    small, state = in_small_world(tmp_path / "small", "300m"), {"LFSSYNC_STATE_DIR": str(tmp_path / "small")}
+    configure(unreachable)
+    assert list(reported(before=small, **state)) == ["remote"]
+    configure({**unreachable, "transfer": "git-lfs"})
+    assert list(reported(before=small, **state)) == ["remote", "room"]
+
+
+def test_what_the_remote_has_needs_no_room_there_any_more(directory: Path, tmp_path: Path) -> None:
+    write(directory / "weights.bin", random_bytes(3, 4_000_000))
+    small = tmp_path / "small"
+    configure({"path": directory, "remote": small / "remote.git"})
+    lfssync = f"{sys.executable} -m lfssync"
+    script = f"""
+        set -e
+        git init --quiet --bare {small}/remote.git
+        {lfssync} sync >&2
+        used=$(df -B1 --output=used {small} | tail -1)
+        mount -o remount,size=$((used + {HEADROOM_BYTES} + 1000000)) {small}
+        {lfssync} doctor
+        head -c 5000000 /dev/urandom >{directory}/more.bin
+        mount -o remount,size=$((used + {HEADROOM_BYTES} - 1000000)) {small}
+        {lfssync} doctor || echo status $?
+    """
+    done = subprocess.run(
+        [*in_small_world(small, "400m"), "sh", "-c", script],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert done.stdout.count("room: the remote") == 2
+    assert "✗ model: room: the remote" in done.stdout
+    assert done.stdout.endswith("status 1\n")
 
 
 def test_too_few_watches_are_told(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,6 +376,9 @@ def test_a_switch_against_certificates_is_told_where_they_are_right(
         found = examined()
         assert failed(found) == {}
         assert "http.sslVerify is off" in found["host"].message
+        git("config", "--global", "--unset", f"http.{host.address}/.sslVerify", cwd=tmp_path)
+        monkeypatch.setenv("GIT_SSL_NO_VERIFY", "1")
+        assert "http.sslVerify is off" in examined()["host"].message
 
 
 def test_a_clock_that_is_wrong_is_told(directory: Path, host: GitHost) -> None:
@@ -331,6 +408,9 @@ def test_a_login_that_the_host_refuses_is_told(directory: Path, host: GitHost, m
     assert "login" in failed(found)
     assert "refused the login from LFSSYNC_TOKEN" in found["login"].message
     assert not any("a-token-of-yesterday" in repr(finding) for finding in found.values())
+    assert not places().state_dir.exists()
+    host.tokens.add("a-token-of-yesterday")
+    assert failed(examined()) == {}
 
 
 def test_a_login_that_may_only_read_is_told(directory: Path, host: GitHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +448,17 @@ def test_a_login_in_the_keyring_is_found_as_long_as_that_is_open(
         told = failed(examined())
         assert list(told) == ["remote", "login", "keyring"]
         assert "is locked" in told["keyring"]
+
+
+def test_what_a_service_would_not_find_is_told(directory: Path, host: GitHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"'
+    with_systemd = (*OWN_WORLD, "sh", "-c", script, "sh")
+    configure({"path": directory, "remote": host.url("me/model")})
+    shown = command(before=with_systemd)
+    assert shown.returncode == 0, shown
+    assert "• service: LFSSYNC_TOKEN of this shell is not there for a service" in shown.stdout
+    configure({"path": directory})
+    assert "• service: a service of yours ends when you log out" in command(before=with_systemd).stdout
 
 
 def test_a_host_without_lfs_is_told(directory: Path, host: GitHost) -> None:
