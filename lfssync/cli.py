@@ -134,6 +134,8 @@ def _read(
     unknown = [word for word in unknown if word != "--"]
     if not unknown:
         return
+    if parser.prog == "lfssync login":  # what is too much may well be a token, so it is not repeated
+        raise UserError("login takes no token as an argument", "type it at the prompt, and revoke one that stood here")
     if not unknown[0].startswith("-"):
         raise UserError(f"{unknown[0]} is one word too many for {parser.prog}", f"see {parser.prog} --help")
     known = [name for option in (*options, HELP_OPTION, VERSION_OPTION) for name in option.names]

@@ -13,17 +13,12 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lfssync import addcommand, logincommands, terminal
+from lfssync import addcommand, choosing, logincommands, terminal
 from lfssync.answers import MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
-
-if TYPE_CHECKING:
-    from lfssync.config import Configuration
-    from lfssync.operations import Operations
 
 WATCH_EVERY_S = 1.0
 
@@ -32,14 +27,14 @@ def remove(arguments: Namespace, places: Places) -> int:
     """Stop mirroring."""
     from lfssync import operations, output
 
-    configuration = _configuration(places)
+    configuration = choosing.configured(places)
     wanted = os.path.abspath(os.path.expanduser(arguments.name))
     pattern = next((pattern for pattern in configuration.patterns if wanted == pattern.glob), None)
     if pattern is not None:
         operations.remove_pattern(places, pattern)
         terminal.emit(output.removed_pattern_lines(pattern.glob))
         return 0
-    mirror = _named(_expanded(configuration, places), arguments.name)
+    mirror = choosing.named(choosing.expanded(configuration, places), arguments.name)
     operations.remove(places, mirror, arguments.purge)
     terminal.emit(output.removed_lines(mirror))
     return 0
@@ -47,7 +42,7 @@ def remove(arguments: Namespace, places: Places) -> int:
 
 def list_mirrors(arguments: Namespace, places: Places) -> int:
     """Show the configured mirrors."""
-    mirrors = _mirrors(places)
+    mirrors = choosing.all_mirrors(places)
     if arguments.json:
         from lfssync import documents
 
@@ -64,8 +59,8 @@ def status(arguments: Namespace, places: Places) -> int:
     from lfssync import operations
 
     def look() -> list[MirrorStatus]:
-        mirrors = _mirrors(places)
-        wanted = [_named(mirrors, arguments.name)] if arguments.name else mirrors
+        mirrors = choosing.all_mirrors(places)
+        wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
         return operations.status(places, wanted)
 
     if arguments.watch:
@@ -109,7 +104,7 @@ def doctor(arguments: Namespace, places: Places) -> int:
     from lfssync import documents, output
 
     if arguments.name:
-        _named(_mirrors(places), arguments.name)
+        choosing.named(choosing.all_mirrors(places), arguments.name)
     found = []
     for finding in doctors.examine(places, arguments.name):
         found.append(finding)
@@ -124,9 +119,9 @@ def sync(arguments: Namespace, places: Places) -> int:
     """Bring mirrors to the remote now, one after the other; one that fails does not stop the others."""
     from lfssync import documents, operations, output
 
-    configuration = _configuration(places)
-    mirrors = _expanded(configuration, places)
-    wanted = [_named(mirrors, name) for name in dict.fromkeys(arguments.names)] or mirrors
+    configuration = choosing.configured(places)
+    mirrors = choosing.expanded(configuration, places)
+    wanted = [choosing.named(mirrors, name) for name in dict.fromkeys(arguments.names)] or mirrors
     if not wanted:
         raise UserError("no mirrors configured", "start with: lfssync add DIR")
     does = operations.connect(places, configuration)
@@ -155,9 +150,9 @@ def wait(arguments: Namespace, places: Places) -> int:
     from lfssync import operations, output, settings
 
     deadline = time.monotonic() + settings.duration_s(arguments.timeout)
-    configuration = _configuration(places)
-    mirrors = _expanded(configuration, places)
-    wanted = [_named(mirrors, arguments.name)] if arguments.name else mirrors
+    configuration = choosing.configured(places)
+    mirrors = choosing.expanded(configuration, places)
+    wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
     if not wanted:
         raise UserError("no mirrors configured", "start with: lfssync add DIR")
     does = operations.connect(places, configuration)
@@ -179,7 +174,7 @@ def tag(arguments: Namespace, places: Places) -> int:
     """Release a version."""
     from lfssync import operations, output
 
-    mirror, does = _one(arguments, places)
+    mirror, does = choosing.one(arguments, places)
     with _monitor(arguments, mirror.name) as monitor:
         release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
     terminal.emit(output.tagged_lines(mirror.name, release))
@@ -214,7 +209,7 @@ def log(arguments: Namespace, places: Places) -> int:
 
     if not arguments.n.isdecimal() or not int(arguments.n):
         raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
-    mirror = _named_or_only(_mirrors(places), arguments.name)
+    mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
     entries = operations.log(places, mirror, int(arguments.n))
     if arguments.json:
         from lfssync import documents
@@ -231,7 +226,7 @@ def diff(arguments: Namespace, places: Places) -> int:
     """Show what changed between two revisions."""
     from lfssync import operations, output
 
-    mirror = _named(_mirrors(places), arguments.name)
+    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
     terminal.emit(output.difference_lines(operations.diff(places, mirror, arguments.old, arguments.new)))
     return 0
 
@@ -240,7 +235,7 @@ def restore(arguments: Namespace, places: Places) -> int:
     """Write a revision into an empty folder."""
     from lfssync import operations, output
 
-    mirror = _named(_mirrors(places), arguments.name)
+    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
     with _monitor(arguments, mirror.name) as monitor:
         result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
     terminal.emit(output.restored_lines(mirror.name, arguments.destination, result))
@@ -272,7 +267,7 @@ def complete(words: Sequence[str], places: Callable[[str | None], Places]) -> in
     from lfssync.completion import answer, named_configuration
 
     def mirror_names() -> list[str]:
-        return [mirror.name for mirror in _mirrors(places(named_configuration(words)))]
+        return [mirror.name for mirror in choosing.all_mirrors(places(named_configuration(words)))]
 
     terminal.write(answer(words, mirror_names).text())
     return 0
@@ -298,65 +293,6 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "completion": completion,
 }
 """What runs for each command of `grammar`."""
-
-
-def _configuration(places: Places) -> Configuration:
-    from lfssync import config
-
-    return config.load(places)
-
-
-def _expanded(configuration: Configuration, places: Places) -> list[Mirror]:
-    """All mirrors: those that are written down, and those that the patterns find on the disk now.
-
-    A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
-    """
-    if not configuration.patterns:
-        return list(configuration.mirrors)
-    from lfssync import patterns
-
-    found = patterns.survey(configuration.patterns, places)
-    for refusal in found.refused:
-        terminal.warn(refusal)
-    return [*configuration.mirrors, *found.mirrors]
-
-
-def _mirrors(places: Places) -> list[Mirror]:
-    return _expanded(_configuration(places), places)
-
-
-def _one(arguments: Namespace, places: Places) -> tuple[Mirror, Operations]:
-    """The mirror that a command is about, and what can work on it."""
-    from lfssync import operations
-
-    configuration = _configuration(places)
-    mirror = _named_or_only(_expanded(configuration, places), arguments.name)
-    return mirror, operations.connect(places, configuration)
-
-
-def _named(mirrors: Sequence[Mirror], name: str) -> Mirror:
-    mirror = next((mirror for mirror in mirrors if mirror.name == name), None)
-    if mirror is not None:
-        return mirror
-    names = [mirror.name for mirror in mirrors]
-    nearest = terminal.nearest(name, names)
-    if nearest:
-        raise UserError(f"no mirror is called {name}", f"did you mean {nearest}?")
-    raise UserError(f"no mirror is called {name}", _choice(names))
-
-
-def _named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
-    if name is not None:
-        return _named(mirrors, name)
-    if len(mirrors) == 1:
-        return mirrors[0]
-    if not mirrors:
-        raise UserError("no mirrors configured", _choice([]))
-    raise UserError("which mirror is meant?", _choice([mirror.name for mirror in mirrors]))
-
-
-def _choice(names: Sequence[str]) -> str:
-    return f"name one of: {', '.join(names)}" if names else "start with: lfssync add DIR"
 
 
 def _about(mirror: Mirror, error: LfssyncError) -> LfssyncError:

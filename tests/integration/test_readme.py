@@ -304,6 +304,8 @@ OTHER_VALUES = {
     "min_interval": '"10m"',
     "rescan": '"1h"',
     "lfs_threshold": '"500kB"',
+    "lfs_url": '"https://lfs.example.org/me/my-model/info/lfs"',
+    "rate_limit": '"50MB/s"',
 }
 
 

@@ -149,6 +149,7 @@ HOUSE = (
     "lfssync.completion",
     "lfssync.addcommand",
     "lfssync.logincommands",
+    "lfssync.choosing",
     "lfssync.commands",
     "lfssync.cli",
     "lfssync.demo",

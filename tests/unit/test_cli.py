@@ -31,6 +31,14 @@ EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command:
             ["status", "--js"],
             "error: lfssync status has no option --js; did you mean --json? See lfssync status --help",
         ),
+        (
+            ["login", "hf", "hf_secretsecret"],
+            "error: login takes no token as an argument; type it at the prompt, and revoke one that stood here",
+        ),
+        (
+            ["login", "--token=hf_secretsecret"],
+            "error: login takes no token as an argument; type it at the prompt, and revoke one that stood here",
+        ),
         (["status", "a", "b"], "error: b is one word too many for lfssync status; see lfssync status --help"),
         (["add"], "error: the following arguments are required: DIR; see lfssync add --help"),
         (["restore", "a"], "error: the following arguments are required: DEST; see lfssync restore --help"),
