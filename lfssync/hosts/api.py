@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,15 @@ class UnknownLoginError(AuthError):
 def refusal(answer: Answer, what: str) -> LfssyncError:
     """As `statuses.refusal`; a login that is unknown is told from one that may not do what was asked."""
     error = statuses.refusal(answer, what)
+    if answer.status == 403 and answer.headers.get("X-RateLimit-Remaining", "").strip() == "0":
+        return TransientError(error.message, "the host wants fewer requests; it is tried again", _reset_s(answer))
     return UnknownLoginError(error.message, error.remedy) if answer.status == 401 else error
+
+
+def _reset_s(answer: Answer) -> float | None:
+    """When a forge counts requests anew, in seconds from now; it says so in seconds since the epoch."""
+    said = answer.headers.get("X-RateLimit-Reset", "").strip()
+    return min(max(float(said) - time.time(), 1.0), statuses.RETRY_AFTER_LIMIT_S) if said.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

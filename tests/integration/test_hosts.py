@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -182,6 +183,18 @@ def test_a_host_that_stays_away_passes_by_itself(site: Site, client: Client, mon
     with pytest.raises(TransientError) as refused:
         site.host.create(client, site.token, "me/m", Wish())
     assert refused.value.retry_after_s == 3600
+
+
+@on("github", "gitea")
+def test_a_limit_on_requests_is_not_taken_for_a_refusal(site: Site, client: Client) -> None:
+    reset = str(int(time.time()) + 1800)
+    limit = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    site_troubles(site).plan("user", Trouble(403, headers=limit), Trouble(403, headers={"X-RateLimit-Remaining": "7"}))
+    with pytest.raises(TransientError) as refused:
+        site.host.whoami(client, site.token)
+    assert 1700 < (refused.value.retry_after_s or 0) <= 1800
+    with pytest.raises(AuthError):
+        site.host.whoami(client, site.token)
 
 
 @on("hub")

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lfssync.errors import TransientError
+from lfssync.web.client import Answer, Client, Request
 from tests import helpers
 from tests.servers.hub import GITATTRIBUTES, READ_TOKEN, TOKEN, Hub, hub_at
 from tests.servers.hubstorage import PartKeys
@@ -182,3 +185,95 @@ print(json.dumps(http_backoff("GET", api.endpoint + "/api/models/me/m", headers=
 """
     assert ask(hub, script) == 200
     assert len(hub.steps("revision")) == 2
+
+
+OID, SIZE = "1" * 64, 25
+
+
+def batch(hub: Hub, operation: str = "upload") -> dict[str, Any]:
+    """What a batch says about one object."""
+    document = {"operation": operation, "transfers": ["basic", "multipart"], "objects": [{"oid": OID, "size": SIZE}]}
+    answer = send("POST", f"{hub.address}/me/m.git/info/lfs/objects/batch", json.dumps(document).encode(), TOKEN)
+    assert answer.is_success
+    reply: dict[str, Any] = answer.document()
+    return reply
+
+
+def send(method: str, url: str, body: bytes | None = None, token: str = "") -> Answer:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    with Client() as client:
+        return client.send(Request(method, url, headers, body))
+
+
+@pytest.fixture
+def ready(hub: Hub) -> Hub:
+    hub.make("me/m")
+    return hub
+
+
+def test_its_storage_takes_signed_addresses_alone_and_counts_what_is_verified(ready: Hub) -> None:
+    actions = batch(ready)["objects"][0]["actions"]
+    put, verify = actions["upload"]["href"], actions["verify"]["href"]
+    said = json.dumps({"oid": OID, "size": SIZE}).encode()
+    assert put.startswith("http://127.0.0.1:")
+    assert ready.address.startswith("http://localhost:")
+    assert send("PUT", put, bytes(SIZE), TOKEN).status == 400
+    assert send("PUT", put.replace("signature=", "signature=0"), bytes(SIZE)).status == 403
+    assert send("PUT", put, b"").status == 501
+    assert send("POST", verify, said, TOKEN).status == 404
+    assert send("PUT", put, bytes(SIZE)).status == 200
+    assert "actions" in batch(ready)["objects"][0]
+    assert send("POST", verify, said).status == 401
+    assert send("POST", verify, said, TOKEN).status == 200
+    assert "actions" not in batch(ready)["objects"][0]
+    get = batch(ready, "download")["objects"][0]["actions"]["download"]["href"]
+    assert send("GET", get).content == bytes(SIZE)
+    assert send("GET", get, token=TOKEN).status == 400
+    with Client() as client:
+        part = client.send(Request("GET", get, {"Range": "bytes=20-"}))
+        assert (part.status, part.content, part.headers["Content-Range"]) == (206, bytes(5), "bytes 20-24/25")
+        assert client.send(Request("GET", get, {"Range": "bytes=25-"})).status == 416
+
+
+def test_it_lies_and_fails_as_it_is_told(ready: Hub) -> None:
+    failures = ready.failures
+    failures.said_present = {OID}
+    assert "actions" not in batch(ready)["objects"][0]
+    assert "actions" in batch(ready, "download")["objects"][0]
+    failures.said_present, failures.said_absent = set(), {OID}
+    place = ready.repositories["me/m"].object(OID)
+    helpers.write(place, bytes(SIZE))
+    assert "actions" in batch(ready)["objects"][0]
+    assert batch(ready, "download")["objects"][0]["error"]["code"] == 404
+    failures.object_errors = {OID: (507, "no room")}
+    assert batch(ready)["objects"][0]["error"] == {"code": 507, "message": "no room"}
+    failures.object_errors, failures.link_lifetime_s, failures.put_status = {}, -1.0, 201
+    assert send("PUT", batch(ready)["objects"][0]["actions"]["upload"]["href"], bytes(SIZE)).status == 403
+    failures.link_lifetime_s = 900.0
+    assert send("PUT", batch(ready)["objects"][0]["actions"]["upload"]["href"], bytes(SIZE)).status == 201
+
+
+def test_it_hands_out_wrong_parts_as_it_is_told(ready: Hub) -> None:
+    ready.multipart_above_bytes, ready.chunk_bytes = 20, 10
+    ready.failures.parts_more, ready.failures.no_etag_on = 1, 2
+    header = batch(ready)["objects"][0]["actions"]["upload"]["header"]
+    assert header.keys() == {"chunk_size", "00001", "00002", "00003", "00004"}
+    assert "ETag" in send("PUT", header["00001"], bytes(10)).headers
+    assert "ETag" not in send("PUT", header["00002"], bytes(10)).headers
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Trouble(), Trouble(takes_bytes=3), Trouble(is_done=True), Trouble(503, stall_s=0.2), Trouble(302, takes_bytes=0)],
+)
+def test_troubles_happen_as_planned_and_end(ready: Hub, trouble: Trouble) -> None:
+    ready.failures.troubles.plan("put", trouble)
+    put = batch(ready)["objects"][0]["actions"]["upload"]["href"]
+    if trouble.status:
+        assert send("PUT", put, bytes(SIZE)).status == trouble.status
+    else:
+        with pytest.raises(TransientError):
+            send("PUT", put, bytes(SIZE))
+    incoming = ready.root / "me/m.git" / "lfs" / "incoming" / OID
+    assert incoming.exists() is trouble.is_done
+    assert send("PUT", put, bytes(SIZE)).status == 200

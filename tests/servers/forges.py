@@ -50,6 +50,7 @@ class Forge:
 
     Args:
         root: The bare repositories.
+        kind: `github`, `gitlab` or `gitea`.
         troubles: What is planned for the steps `user`, `create`, `repository`, `release`, `git`, `batch`, `put`,
             `verify`, `locks` and `download`.
         hidden_looks: So often a new repository is not there yet.
@@ -59,6 +60,7 @@ class Forge:
     """
 
     root: Path
+    kind: str = ""
     address: str = ""
     tokens: dict[str, Person] = field(
         default_factory=lambda: {
@@ -395,7 +397,7 @@ class _GitLab(ForgeHandler):
 
 @contextmanager
 def _forge(root: Path, handler: type[ForgeHandler]) -> Iterator[Forge]:
-    forge = Forge(root)
+    forge = Forge(root, handler.kind)
     server = _Server(handler, forge)
     forge.address = server.address
     with serving(server, handler.kind):
