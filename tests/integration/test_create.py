@@ -12,8 +12,9 @@ import pytest
 
 import lfssync as library
 from tests import helpers
-from tests.integration.daemons import lfssync, places
+from tests.integration.daemons import Daemon, configure, lfssync, places, soon
 from tests.integration.test_hub_standin import ask
+from tests.integration.test_preflight_hub import on_hub
 from tests.servers import forges
 from tests.servers.forges import Forge
 from tests.servers.hub import READ_TOKEN, TOKEN, Hub, hub_at
@@ -182,3 +183,13 @@ def test_where_there_are_no_pages_it_is_said_and_the_tag_is_there(hub: Hub, mode
     assert "has no release pages; the tag v1 is there" in said(lfssync("tag", "v1", "--page"), 2)
     assert "v1" in hub.repositories["me/m"].refs("refs/tags/")
     assert os.environ["HF_TOKEN"] == TOKEN
+
+
+def test_the_daemon_creates_what_a_new_folder_needs(hub: Hub, tmp_path: Path) -> None:
+    configure({"path": tmp_path / "runs" / "*", "remote": f"{hub.address}/me/{{name}}", "create": "private"})
+    (tmp_path / "runs").mkdir()
+    with Daemon(tmp_path / "daemon.log"):
+        helpers.write(tmp_path / "runs" / "a" / "w.bin", helpers.random_bytes(1, 1000))
+        soon(lambda: "me/a" in hub.repositories and "w.bin" in on_hub(hub, "me/a"), "it was not delivered")
+    assert hub.repositories["me/a"].is_private
+    assert len(hub.steps("create")) == 1
