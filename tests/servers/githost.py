@@ -126,6 +126,7 @@ class _Handler(Handler):
 
     def handle_request(self) -> None:
         host = self.server.host
+        self._known = None  # a connection has more than one request
         self._known = self.body() if "json" in self.headers.get("Content-Type", "") else None
         asked = Asked(self.command, self.path, dict(self.headers.items()), self._known or b"")
         host.asked.append(asked)
