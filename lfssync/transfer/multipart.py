@@ -23,7 +23,7 @@ from lfssync.transfer.batch import MULTIPART, MULTIPART_BASIC, Action, Wanted, b
 from lfssync.transfer.body import ContentChanged, PartBody, Piece
 from lfssync.transfer.parts import InParts, Part, Span, Taken, checksum, completion, holes, listed, tagged
 from lfssync.transfer.unfinished import Proof, Unfinished, Upload
-from lfssync.transfer.uploaders import Errand, LinkRefused, Tools, Uploader, answer_timeout_s
+from lfssync.transfer.uploaders import Errand, Further, LinkRefused, Tools, Uploader, answer_timeout_s
 from lfssync.web.retrying import persist
 
 PARTS_AT_ONCE = 4
@@ -69,10 +69,13 @@ class _Multipart:
         if not (plan.parts or plan.first or plan.last):
             return  # all that is left to do is to verify it
         upload = self._unfinished.upload(source.lfs, plan, tools.keep)
+        sending = _Sending(source, upload, tools, self._slots)
         try:
-            _Sending(source, upload, tools, self._slots).run("verify" in wanted.actions)
-        except LinkRefused:
-            upload.is_refused = True
+            sending.run("verify" in wanted.actions)
+        except (LinkRefused, TransientError) as error:
+            upload.is_refused = isinstance(error, LinkRefused)
+            if sending.arrived and not upload.is_another:  # one that is begun anew each time would never come to an end
+                raise Further(error.message, error.remedy) from error
             raise
         except ContentChanged:
             self.forget(source.lfs, tools)
@@ -102,7 +105,10 @@ class _Sending:
     upload: Upload
     tools: Tools
     slots: threading.Semaphore
+    arrived: int = 0
+    """So many parts the server took."""
     _sent: dict[Span, int] = field(default_factory=dict)
+    _total: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, is_verified: bool) -> None:
@@ -148,6 +154,7 @@ class _Sending:
                     self.upload.took(span, Taken("", digest))
                 patience = replace(self.tools.patience, tries=_TRIES)
                 etag = persist(lambda: self._put(part, digest), self.tools.stop, patience)
+                self.arrived += 1
                 if self.upload.plan.is_tagged:
                     self.upload.took(span, Taken(etag, digest))
             self._advance(span, span[1])
@@ -196,8 +203,9 @@ class _Sending:
 
     def _advance(self, span: Span, done_bytes: int) -> None:
         with self._lock:
+            self._total += done_bytes - self._sent.get(span, 0)
             self._sent[span] = done_bytes
-            self.tools.advance(sum(self._sent.values()))
+            self.tools.advance(self._total)
 
 
 def _blocks(body: PartBody) -> Iterator[bytes]:

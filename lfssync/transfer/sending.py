@@ -19,7 +19,7 @@ from lfssync.transfer import Source
 from lfssync.transfer.api import Api
 from lfssync.transfer.batch import MEDIA_TYPE, Action, Failed, Operation, Present, Standing, Wanted
 from lfssync.transfer.body import Throttle
-from lfssync.transfer.uploaders import Errand, LinkRefused, Tools, Uploader, answer_timeout_s
+from lfssync.transfer.uploaders import Errand, Further, LinkRefused, Tools, Uploader, answer_timeout_s
 from lfssync.web.messages import Answer, Request, host_of
 from lfssync.web.retrying import Patience, persist
 from lfssync.web.statuses import refusal
@@ -147,11 +147,13 @@ class Sending:
             ContentChanged: The file is not the object any more; nothing was completed.
             LfssyncError: It could not be brought there.
         """
-        persist(self._attempt, self.api.stop, self.api.patience)
+        while not persist(self._attempt, self.api.stop, self.api.patience):
+            continue  # with new patience
         self.standpoint.finish()
         return self.source.lfs.size_bytes if self._was_tried else 0
 
-    def _attempt(self) -> None:
+    def _attempt(self) -> bool:
+        """Ask and send, once; False when it is further than before, but not there yet."""
         lfs = self.source.lfs
         standing = self.standing or self.api.ask(Operation.UPLOAD, [lfs])[lfs]
         self.standing = None
@@ -162,7 +164,7 @@ class Sending:
                 self._require_given_back()
             for uploader in self.uploaders.values():
                 uploader.forget(lfs, self._tools())
-            return
+            return True
         if (way := self.uploaders.get(standing.kind)) is None:
             raise LfssyncError(f"{self._place} wants {self._name} as {standing.kind!r}", "ask who runs it")
         self._was_tried = True
@@ -170,6 +172,9 @@ class Sending:
             way.send(self.source, standing, self._tools())
             if "verify" in standing.actions:
                 self._verify(standing.actions["verify"])
+            return True
+        except Further:
+            return False
         except LinkRefused as error:
             self._link_refusals += 1
             if self._link_refusals >= LINK_REFUSALS:

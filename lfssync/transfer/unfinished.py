@@ -74,10 +74,12 @@ class Upload:
     Args:
         plan: What the server wants; with fresher links each time it is asked.
         file: Where parts are noted.
+        is_another: Whether the server was in the middle of another one of the same object.
     """
 
-    def __init__(self, plan: InParts, file: Path) -> None:
+    def __init__(self, plan: InParts, file: Path, is_another: bool) -> None:
         self.plan = plan
+        self.is_another = is_another
         self.taken = _noted(file, plan.upload)
         self.proof: Proof | None = None
         self.is_refused = False
@@ -134,7 +136,7 @@ class Unfinished:
             if upload is not None and upload.plan.upload == plan.upload:
                 upload.plan, upload.is_refused = plan, False
             elif upload is None or upload.is_refused or not (upload.taken and plan.is_tagged):
-                upload = self._uploads[file] = Upload(plan, file)
+                upload = self._uploads[file] = Upload(plan, file, upload is not None)
                 for oldest in list(self._uploads)[:-KEPT_UPLOADS]:
                     del self._uploads[oldest]
             return upload

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lfssync.errors import AuthError
+from lfssync.errors import AuthError, TransientError
 from lfssync.model import LfsObject
 from lfssync.transfer import Source
 from lfssync.transfer.batch import BASIC, Action, Wanted
@@ -28,6 +28,10 @@ _HASHED_BYTES_PER_S = 20e6
 
 class LinkRefused(AuthError):
     """A link says 401 or 403: mostly it is too old, and a new one will do."""
+
+
+class Further(TransientError):
+    """The object is not there yet, but more of it is than before: that is worth new patience."""
 
 
 @dataclass(frozen=True, slots=True)

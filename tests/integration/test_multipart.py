@@ -175,6 +175,37 @@ def test_an_address_that_has_expired_where_the_upload_goes_on(hub: Hub, me: Send
     assert sorted(sent(hub).values()) == [1] * 12 + [2]
 
 
+def test_addresses_that_expire_again_and_again_where_the_upload_goes_on(hub: Hub, me: Sender) -> None:
+    """A line so slow that no address is good long enough for all of it; each is good for some parts."""
+    hub.failures.goes_on = True
+    hub.failures.link_lifetime_s, hub.chunk_bytes = 0.5, PART // 2
+    me.transfer(to(hub), rate_limit_bytes=3 * PART).upload([me.lay(CONTENT)], silent)
+    assert_arrived(hub, me)
+    assert len(hub.steps("batch")) > 4
+
+
+def test_addresses_that_expire_where_the_server_begins_anew(hub: Hub, me: Sender) -> None:
+    """What is left of the first upload is worth nothing any more; the fresh addresses are those to use."""
+    hub.failures.link_lifetime_s = 0.6
+
+    def last() -> None:
+        hub.failures.link_lifetime_s = 900
+
+    me.transfer(to(hub), rate_limit_bytes=6 * PART).upload([me.lay(CONTENT)], When(2 * PART, last))
+    assert_arrived(hub, me)
+    assert len(hub.steps("batch")) == 2
+    assert len(hub.steps("complete")) == 1
+
+
+def test_addresses_that_never_live_long_enough(hub: Hub, me: Sender) -> None:
+    """With another upload each time there is no end to come to; it is said, and not tried for ever."""
+    hub.failures.link_lifetime_s = 0.3
+    with pytest.raises(AuthError):
+        me.transfer(to(hub), rate_limit_bytes=8 * PART).upload([me.lay(CONTENT)], silent)
+    assert held(hub) == {}
+    assert len(hub.steps("batch")) < 8
+
+
 @pytest.mark.parametrize("step", ["part", "complete"])
 def test_addresses_that_are_always_refused(step: str, hub: Hub, me: Sender) -> None:
     hub.failures.troubles.plan(step, Trouble(403, times=ALWAYS))
@@ -345,6 +376,20 @@ def test_a_file_that_is_overwritten_meanwhile_is_never_completed(part: int, hub:
     assert done.changed == (one.lfs,) or part <= 5 + 4  # that many parts may be on their way
     assert len(hub.steps("complete")) == 1 + len(there)
     assert me.notes() == []
+
+
+def test_a_part_that_is_overwritten_while_it_is_sent_is_never_whole(hub: Hub, me: Sender) -> None:
+    one = me.lay(CONTENT[: 4 * PART])
+
+    def overwrite() -> None:
+        with open(one.path, "r+b") as file:
+            file.seek(PART - 10)
+            file.write(bytes(10))
+
+    done = me.transfer(to(hub), rate_limit_bytes=8 * PART).upload([one], When(1, overwrite))
+    assert done.changed == (one.lfs,)
+    assert held(hub) == {}
+    assert hub.steps("complete") == []
 
 
 def test_a_file_that_is_cut_meanwhile_is_never_completed(hub: Hub, me: Sender) -> None:
