@@ -41,7 +41,7 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], type[LfssyncEr
         "install the Python package pysocks, or use an http proxy",
     ),
     (
-        (_exceptions.InvalidHeader, _exceptions.InvalidProxyURL),
+        (_exceptions.InvalidHeader, _exceptions.InvalidProxyURL, UnicodeError),
         ("",),
         BlockedError,
         "a header or a proxy's address is not valid",
@@ -81,7 +81,7 @@ def translated(where: str, stopped: Callable[[], bool]) -> Iterator[None]:
         if stopped() and isinstance(error, TransientError):
             raise stopped_error() from error
         raise
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
         if stopped():
             raise stopped_error() from error
         raise _explained(error, where) from error
