@@ -6,12 +6,14 @@ import base64
 import hashlib
 import itertools
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +23,17 @@ import pytest
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.gitcommand import Git
+from lfssync.hosts.api import basic
 from lfssync.model import LfsObject, Mirror, Progress, silent
 from lfssync.model import Plan as Planned
 from lfssync.remotes import parse_remote
 from lfssync.transfer import Source
-from lfssync.transfer.http import HttpTransfer, open_http
+from lfssync.transfer.api import Api, Login
+from lfssync.transfer.body import Throttle
+from lfssync.transfer.endpoint import Endpoint
+from lfssync.transfer.http import FRESH_S, TRUSTED_S, HttpTransfer, open_http
+from lfssync.transfer.uploaders import Basic, answer_timeout_s
+from lfssync.web.client import Client
 from tests.contract.lfsserver import Asked, LfsServer, Reply, serving
 from tests.helpers import make_bare, random_bytes, write
 from tests.servers.wires import Direction, End, Fault, Plan, Wire, all_well, first, wire
@@ -951,6 +959,7 @@ def test_memory_does_not_grow_with_the_object(server: LfsServer, tmp_path: Path)
 import hashlib, os, resource, sys
 from pathlib import Path
 from lfssync.gitcommand import Git
+from lfssync.hosts.api import basic
 from lfssync.model import LfsObject, Mirror, silent
 from lfssync.remotes import parse_remote
 from lfssync.transfer import Source
@@ -972,3 +981,129 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 16 << 10, "KiB"
     assert server.count(*PUT) == 1
+
+
+# ---- a server that somebody else found
+
+
+@dataclass
+class Found:
+    """Knows the server, and what it was told last: a token of its own, as ssh gives it."""
+
+    url: str
+    tokens: list[str] = field(default_factory=list)
+
+    def endpoint(self, operation: str) -> Endpoint:
+        return Endpoint(self.url, {"Authorization": f"RemoteAuth {self.tokens[0]}"} if self.tokens else {})
+
+    def forget(self, operation: str) -> None:
+        self.tokens.pop(0)
+
+
+@contextmanager
+def made(
+    server: LfsServer, found: Found, keys: Keys, tmp_path: Path, clock: Callable[[], float]
+) -> Iterator[HttpTransfer]:
+    with Client() as client:
+        login = Login(keys, lambda url, credential: basic(credential))
+        api = Api(client, found, login, "main", stop=Impatient(), clock=clock)
+        yield HttpTransfer("lfs test", api, Throttle(), tmp_path / "keep", [Basic()])
+
+
+@pytest.mark.parametrize(
+    ("link", "age_s", "batches"),
+    [
+        ({}, TRUSTED_S - 1, 1),
+        ({}, TRUSTED_S + 1, 2),
+        ({"expires_in": 900}, 900 - FRESH_S - 1, 1),
+        ({"expires_in": 900}, 900 - FRESH_S + 1, 2),
+    ],
+)
+def test_links_age(
+    link: dict[str, Any], age_s: float, batches: int, server: LfsServer, source: Source, keys: Keys, tmp_path: Path
+) -> None:
+    now = [1000.0]
+    server.link = link
+    with made(server, Found(f"{server.address}/me/info/lfs"), keys, tmp_path, lambda: now[0]) as transfer:
+        transfer.missing([source.lfs])
+        now[0] += age_s
+        transfer.upload([source], silent)
+    assert server.count(*BATCH) == batches
+
+
+def test_links_that_age_while_others_are_sent(server: LfsServer, lay: Lay, keys: Keys, tmp_path: Path) -> None:
+    """An object whose turn comes late is asked about again, and only that one."""
+    now = [1000.0]
+    sources = [lay(b"object %d" % number * (9 - number), f"{number}.bin") for number in range(6)]
+
+    def slow(asked: Asked) -> None:
+        if asked.method == "PUT":
+            now[0] += 100.0
+
+    server.interfere = slow
+    with made(server, Found(f"{server.address}/me/info/lfs"), keys, tmp_path, lambda: now[0]) as transfer:
+        transfer.upload(sources, silent)
+    assert held(server) == whole(*sources)
+    asked = [len(one.document["objects"]) for one in server.asked if "objects" in one.document]
+    assert asked[0] == 6
+    assert set(asked[1:]) == {1}
+
+
+def test_a_token_that_ssh_gave_goes_to_the_api_alone_and_is_replaced_once(
+    server: LfsServer, source: Source, keys: Keys, tmp_path: Path
+) -> None:
+    keys.left = [Credential("me", "never used")]
+    server.interfere = lambda asked: (
+        Reply(401) if "/batch" in asked.path and asked.headers["Authorization"] != "RemoteAuth new" else None
+    )
+    found = Found(f"{server.address}/me/info/lfs", ["old", "new", "newer"])
+    with made(server, found, keys, tmp_path, time.monotonic) as transfer:
+        transfer.upload([source], silent)
+    assert found.tokens == ["new", "newer"]
+    assert [one.path for one in server.asked if "Authorization" in one.headers] == ["/me/info/lfs/objects/batch"] * 2
+    assert keys.asked == []
+    server.interfere = answers(BATCH, Reply(401), for_ever=True)
+    server.asked.clear()
+    with (
+        made(server, Found(found.url, ["1", "2", "3"]), keys, tmp_path, time.monotonic) as transfer,
+        pytest.raises(AuthError),
+    ):
+        transfer.missing([source.lfs])
+    assert server.count(*BATCH) == 2
+
+
+def test_one_thread_finds_the_login_for_all(server: LfsServer, keys: Keys, tmp_path: Path) -> None:
+    """A keyring may take its time, and a person who is asked to unlock it is asked once."""
+    found = Found(f"{server.address}/me/info/lfs")
+    objects = [LfsObject(f"{number:064x}", 1) for number in range(900)]
+    with made(server, found, keys, tmp_path, time.monotonic) as transfer:
+        transfer.missing(objects)
+    assert (len(keys.asked), server.count(*BATCH)) == (1, 9)
+
+
+def test_a_large_object_may_be_thought_about_for_longer() -> None:
+    assert answer_timeout_s(1) == pytest.approx(120.0, abs=0.1)
+    assert answer_timeout_s(20_000_000_000) > 1000
+
+
+def test_connections_end_with_the_transfer(
+    server: LfsServer, opened: Callable[..., HttpTransfer], tmp_path: Path
+) -> None:
+    url = f"{server.address}/me/model.git"
+    transfer = open_http(Mirror("m", tmp_path, url), parse_remote(url, tmp_path), Git(make_bare(tmp_path / "own.git")))
+    transfer.missing([LfsObject("1" * 64, 1)])
+    port = int(server.address.rpartition(":")[2])
+    assert connected(port)
+    del transfer
+    assert not connected(port)
+
+
+def connected(port: int) -> bool:
+    """Whether this process has a connection to a port of this machine."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(name))) as one:
+                    if one.family == socket.AF_INET and one.getpeername()[1] == port:
+                        return True
+    return False
