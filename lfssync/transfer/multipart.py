@@ -74,7 +74,9 @@ class _Multipart:
             sending.run("verify" in wanted.actions)
         except (LinkRefused, TransientError) as error:
             upload.is_refused = isinstance(error, LinkRefused)
-            if sending.arrived and not upload.is_another:  # one that is begun anew each time would never come to an end
+            is_to_wait = isinstance(error, TransientError) and error.retry_after_s is not None
+            # one that is begun anew each time would never come to an end
+            if sending.arrived and not (is_to_wait or upload.is_another):
                 raise Further(error.message, error.remedy) from error
             raise
         except ContentChanged:
@@ -189,9 +191,8 @@ class _Sending:
             Errand(last, "POST", "it does not put the parts of the object together", body, None,
                    answer_timeout_s(lfs.size_bytes), _NOT_TOGETHER)
         )  # fmt: skip
-        if answer.is_success or (
-            was_asked and is_verified
-        ):  # what it does not know any more may have become the object
+        has_become_the_object = was_asked and is_verified  # which the server is asked about next
+        if answer.is_success or has_become_the_object:
             return
         upload.may_be_complete = False
         if answer.status == 409 and not upload.plan.is_tagged:  # asked anew, it says which parts it lacks

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -117,7 +117,9 @@ def listed(lfs: LfsObject, wanted: Wanted) -> InParts:
     Raises:
         LfssyncError: The parts overlap or lie outside of the object.
     """
-    parts = sorted((Part(_span(lfs, action), action) for action in wanted.parts), key=lambda part: part.span)
+    parts = sorted(
+        (Part(_span(lfs, action), replace(action, body=None)) for action in wanted.parts), key=lambda part: part.span
+    )
     if holes(lfs, (part.span for part in parts)) is None:
         raise broken(f"it wants the object {lfs.oid} in parts that do not fit into it")
     last = wanted.actions.get("commit")

@@ -149,6 +149,18 @@ def test_what_passes_costs_one_part(trouble: Trouble, hub: Hub, me: Sender) -> N
     assert len(hub.steps("batch")) == 1
 
 
+def test_a_storage_that_wants_a_long_pause_gets_it(hub: Hub, me: Sender) -> None:
+    """Not from here: the pass ends, and the next one comes when it is time."""
+
+    def busy() -> None:
+        hub.failures.troubles.plan("part", Trouble(429, headers={"Retry-After": "600"}, times=ALWAYS))
+
+    with pytest.raises(TransientError) as caught:
+        me.transfer(to(hub)).upload([me.lay(CONTENT)], When(8 * PART, busy))
+    assert caught.value.retry_after_s == 600
+    assert len(hub.steps("batch")) == 1
+
+
 def test_a_connection_that_breaks_in_the_middle_of_a_part(hub: Hub, me: Sender) -> None:
     """Not one byte of any other part is sent again."""
     hub.failures.troubles.plan("part", Trouble(takes_bytes=PART // 2, times=3))

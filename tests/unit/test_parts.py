@@ -108,6 +108,11 @@ def href(name: str, **more: Any) -> dict[str, Any]:
     return {"href": f"https://giftless/{name}?sig=1", **more}
 
 
+def test_a_part_is_always_bytes_of_the_object() -> None:
+    (part,) = in_parts(lfs(300), {"parts": [href("a", body="something else")]}).parts
+    assert part.action.body is None
+
+
 def test_requests_are_made_as_they_stand() -> None:
     actions = {
         "init": href("init", body="begin", header={"a": "b"}),
