@@ -40,6 +40,7 @@ class LogKind(StrEnum):
     RELEASE = "release"
     REFUSED = "refused"
     FAILED = "failed"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,6 +291,9 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "lfs_threshold": size,
     "lfs_url": lfs_url,
     "rate_limit": rate,
+    "headroom": size,
+    "offline_limit": size,
+    "shutdown_grace": duration,
 }
 """What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
 
@@ -301,5 +304,8 @@ _FIELDS = {
     "rescan": "rescan_s",
     "lfs_threshold": "lfs_threshold_bytes",
     "rate_limit": "rate_limit_bytes",
+    "headroom": "headroom_bytes",
+    "offline_limit": "offline_limit_bytes",
+    "shutdown_grace": "shutdown_grace_s",
 }
 """The fields of `Mirror` that are not called like their key."""

@@ -42,6 +42,11 @@ SURVEY_EVERY_S = 30.0
 """How often patterns are followed even if no folder seems to have changed."""
 
 STOP_TIMEOUT_S = 20.0
+"""So long passes may take to break off what they do, once the grace is over."""
+
+STOP_AT_ONCE_S = 2.0
+"""The same after a second order to end."""
+
 RELOAD_TIMEOUT_S = 8.0
 
 _RACY_S = 1.1
@@ -61,7 +66,7 @@ class Daemon:
         self._places = places
         # The only thing that signal handlers touch: `put` of a SimpleQueue may interrupt itself, an Event's `set` not.
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._ends = False
+        self._orders_to_end = 0
         self._stop = threading.Event()
         self._since = time.time()
         self._workers: dict[str, Worker] = {}
@@ -98,8 +103,9 @@ class Daemon:
                 server.start()
                 notify("READY=1")
                 _log.info("mirroring %d director%s", len(self._workers), "y" if len(self._workers) == 1 else "ies")
-                while not self._ends:
+                while not self._orders_to_end:
                     self._turn(server)
+                self._close()
             finally:
                 notify("STOPPING=1")
                 finished = self._end(server)
@@ -124,6 +130,26 @@ class Daemon:
         if len(self._passes) < PASSES_AT_ONCE:
             moments += [due_at for due_at, _ in self._waiting()]
         self._do_jobs(min(moments) - time.monotonic())
+
+    def _close(self) -> None:
+        """Let every mirror take and deliver what is complete, as long as its grace allows."""
+        now = time.monotonic()
+        until = max((worker.close(now, name in self._passes) for name, worker in self._workers.items()), default=now)
+        if until > now:
+            notify("STOPPING=1")
+            notify(f"EXTEND_TIMEOUT_USEC={(until - now + STOP_TIMEOUT_S) * 1e6:.0f}")
+            _log.info("delivering what is complete, for at most %.0f s; a second signal ends it at once", until - now)
+        while self._orders_to_end < 2 and now < until:
+            for worker in self._workers.values():
+                worker.tick(now, polling=0)
+            self._begin_passes(now)
+            self._publish()
+            waiting = self._waiting()
+            if not self._passes and not waiting:
+                return
+            at_once = len(self._passes) < PASSES_AT_ONCE
+            self._do_jobs(min([until, now + LOOK_EVERY_S, *(due_at for due_at, _ in waiting if at_once)]) - now)
+            now = time.monotonic()
 
     def _do_jobs(self, timeout_s: float) -> None:
         """Do what there is to do; wait for the first job, at most so many seconds."""
@@ -166,7 +192,8 @@ class Daemon:
 
     def _end(self, server: Server) -> bool:
         """Stop everything; False when a pass did not end in time."""
-        deadline = time.monotonic() + STOP_TIMEOUT_S
+        timeout_s = STOP_TIMEOUT_S if self._orders_to_end < 2 else STOP_AT_ONCE_S
+        deadline = time.monotonic() + timeout_s
         self._stop.set()
         for worker in (*self._workers.values(), *self._passes.values()):
             worker.session.stop.set()
@@ -176,7 +203,7 @@ class Daemon:
         while self._passes and time.monotonic() < deadline:
             self._do_jobs(deadline - time.monotonic())
         for name in self._passes:
-            _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, STOP_TIMEOUT_S)
+            _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, timeout_s)
         return not self._passes
 
     # -- configuration -------------------------------------------------------------------------------------------
@@ -317,7 +344,8 @@ class Daemon:
         self._jobs.put(lambda: None)
 
     def _shall_end(self) -> None:
-        self._ends = True
+        """The first order gives what is complete the grace to arrive, the second ends everything at once."""
+        self._orders_to_end += 1
 
 
 def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
@@ -327,6 +355,7 @@ def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
         max_wait_s=one.max_wait_s,
         min_interval_s=one.min_interval_s,
         rescan_s=one.rescan_s,
+        shutdown_grace_s=one.shutdown_grace_s,
     )
 
 

@@ -133,6 +133,20 @@ class Debounce:
         self._taken = _Taken(now, {}) if capped else _Taken(batch_since, covered)
         return Due(paths.paths(), capped, since)
 
+    def take_rest(self, now: float) -> Due | None:
+        """All that waits, at once and for the last time, also what is to wait longer; None when nothing does."""
+        since = self.pending_since
+        if since is None:
+            return None
+        paths, self._hinted = self._hinted, _PathSet(self._hinted.limit)
+        for path, _ in self._deferred.items():
+            paths.add(path)
+        self._taken = _Taken(now if self._first is None else self._first, dict(self._deferred.items()))
+        self._first, self._last, self._owes_cap = None, float("-inf"), False
+        self._deferred.clear()
+        self._not_before = float("-inf")
+        return Due(paths.paths(), capped=False, since=since)
+
     def take_everything(self, now: float) -> Due:
         """A pass over everything that someone asked for: due at once, and nothing is left waiting after it."""
         due = Due(None, capped=False, since=now if self.pending_since is None else self.pending_since)

@@ -77,13 +77,35 @@ class Delivery:
         return refs
 
     def outgoing(self, head: str, tip: str | None) -> list[LfsObject]:
-        """Every LFS object named by commits that the remote does not have yet; costs what those commits changed."""
+        """Every LFS object named by commits that the remote does not have yet, those of the oldest commit first.
+
+        Costs what those commits changed.
+        """
         git = self.repository.git
         wanted = f"{head}\n" + (f"^{tip}\n" if tip else "")
         named = git.run(
-            "rev-list", "--objects", "--no-object-names", "--filter=blob:limit=1024", "--stdin", given=wanted.encode()
-        ).stdout
+            "rev-list", "--reverse", "--in-commit-order", "--objects", "--no-object-names", "--filter=blob:limit=1024",
+            "--stdin", given=wanted.encode(),
+        ).stdout  # fmt: skip
         return list(self.repository.pointers(named.decode().split()).values())
+
+    def undelivered(self, refs: Refs, besides: bytes) -> tuple[int, int]:
+        """How much the remote does not have yet: paths that differ, and the bytes that have to go there.
+
+        Args:
+            refs: Where the refs stand.
+            besides: A path that does not count.
+        """
+        if refs.head is None or refs.head == refs.tip:
+            return 0, 0
+        repository = self.repository
+        since = repository.merge_base(refs.tip, refs.head) if refs.tip else repository.tree_oid(None)
+        edits = [edit for edit in repository.differences(since, refs.head) if edit.path != besides]
+        blobs = {edit.blob_oid for edit in edits if edit.blob_oid is not None}
+        plain = sorted(blobs - repository.pointers(blobs).keys())
+        objects = self.outgoing(refs.head, refs.tip)
+        size_bytes = sum(lfs.size_bytes for lfs in objects) + sum(repository.sizes_bytes(plain).values())
+        return len(edits), size_bytes
 
     def push(self, refs: Refs, who: Ident, tags: dict[str, str], moves_head: bool) -> Refs:
         """Push the branch, and tags with it, all or nothing; merge and try again when the remote moved meanwhile.

@@ -67,6 +67,10 @@ class RefusedError(BlockedError):
     """A person must decide, and it was the remote that said no: it is asked again ever more seldom."""
 
 
+class AbsentError(BlockedError):
+    """There is no repository where the remote should be: a wrong path, or a disk that is not mounted."""
+
+
 class NotDoneError(LfssyncError):
     """Time ran out, or files are still being written: nothing failed, it is just not finished yet."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 from lfssync import pipeline
-from lfssync.errors import LfssyncError
+from lfssync.errors import LfssyncError, TransientError
 from lfssync.hosts import Wish
 from lfssync.lock import held
 from lfssync.model import CreatePolicy, Mirror, PassResult
@@ -25,10 +26,14 @@ from lfssync.workbench import Session
 
 def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
     """As `pipeline.run_pass`, and before the first delivery the repository is created where the mirror says so."""
-    if mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/"):
+    may_create = mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/")
+    if may_create and order.unreached is None:
         with held(state_dir, order.wait_lock_s, session.stop):
-            if not _has_delivered(state_dir):
-                _create(mirror, state_dir, session)
+            try:
+                if not _has_delivered(state_dir):
+                    _create(mirror, state_dir, session)
+            except TransientError as error:  # the pass goes on without the remote, as far as that goes
+                order = replace(order, unreached=error)
     return pipeline.run_pass(mirror, state_dir, order, session)
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lfssync.assembly import Assembly, Sorted
 from lfssync.classification import NAME as ATTRIBUTES
 from lfssync.classification import Classification, classification
+from lfssync.closing import in_order
 from lfssync.fastimport import Edit, FastImport, blob_oid
 from lfssync.formats import has_check
 from lfssync.hosts.preflight import Preflight, preflight_of
@@ -93,15 +95,19 @@ class Intake:
         again = rules.reclassified(self.store, changes, os.fsencode(mirror.path), mirror.lfs_threshold_bytes)
         preflight = preflight_of(mirror.remote, mirror.into, os.environ)
         changed, crowded = self._with_room([*changes.changed, *again], gone, preflight)
+        changed, unkept = self.bench.securing.admit(changed, self.waiting.was_read)
+        if self.session.last_call.was_given:
+            changed = in_order(changed)
         assembly = Assembly(root_fd, mirror, self.store, self.waiting, self.session.stills)
         assembly.form(changes, scanned_at)
         known = known_of([*changes.changed, *again])
-        with FastImport(self.bench.repository.git) as stream:
+        with FastImport(self.bench.repository.git) as stream, self.session.last_call.taking():
             stage = self._stage(root_fd, rules, changed, preflight, stream)
             staged, deferred = self._secure(stage, changed)
             late = {one.path: one for one in rules.late(staged)}
             on_time = [one for one in staged if one.path not in late]
-            ready = assembly.sort(on_time, [*deferred, *late.values(), *crowded, *held], changes.removed, known)
+            deferred += [*late.values(), *crowded, *unkept, *held]
+            ready = assembly.sort(on_time, deferred, changes.removed, known)
             waits = {one.path: known[one.path] for one in ready.deferred if one.path in known}
             text = rules.text(ready.staged, waits, stage.verdicts, self._leaving(ready.removed))
             if text:
@@ -126,7 +132,7 @@ class Intake:
         into = os.fsencode(self.mirror.into)
         rules = classification(self.bench.repository, root_fd, into, head, changes, gone, self.store)
         preflight = preflight_of(self.mirror.remote, self.mirror.into, os.environ)
-        with FastImport(self.bench.repository.git) as stream:
+        with FastImport(self.bench.repository.git) as stream, self.session.last_call.taking():
             staged, _ = self._secure(self._stage(root_fd, rules, worthy, preflight, stream), worthy)
             stream.finish()
         return staged
@@ -144,7 +150,10 @@ class Intake:
         self.report.working(State.STAGING, changed)
         verdicts = rules.verdicts(change.path for change in changed)
         policy, session = self._policy(preflight), self.session
-        return Stage(root_fd, policy, verdicts, stream.blob, session.progress, session.seen, self.waiting)
+        return Stage(
+            root_fd, policy, verdicts, stream.blob, session.progress, session.seen, self.waiting, session.hashed,
+            session.last_call,
+        )  # fmt: skip
 
     def _leaving(self, removed: Sequence[bytes]) -> Sequence[bytes]:
         """Those of the paths that are gone here which leave the branch as well."""
@@ -160,7 +169,8 @@ class Intake:
     def _secure(self, stage: Stage, changed: Sequence[Change]) -> tuple[list[Staged], list[Deferred]]:
         size_bytes = sum(change.signature.size_bytes for change in changed)
         self.session.progress(Plan(State.STAGING, len(changed), size_bytes))
-        return self.bench.securing.secure(stage.run(changed), lambda: self.report.working(State.UPLOADING, changed))
+        run = partial(stage.run, changed)
+        return self.bench.securing.secure(run, lambda: self.report.working(State.UPLOADING, changed))
 
     def _with_room(
         self, changed: list[Change], gone: Sequence[bytes], preflight: Preflight
@@ -180,3 +190,5 @@ class Intake:
         waiting = {one.path for one in deferred}
         for path in self.session.seen.keys() - waiting:
             del self.session.seen[path]
+        for path in self.session.hashed.keys() - waiting:
+            del self.session.hashed[path]

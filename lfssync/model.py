@@ -36,6 +36,13 @@ GROUPS = (
 """Folders with such names are checkpoints, unless the configuration says otherwise."""
 
 
+HEADROOM_BYTES = 5 << 30
+"""So much of the disk with lfssync's state stays free when copies are kept there."""
+
+OFFLINE_LIMIT_BYTES = 100 << 30
+"""So much is kept for a mirror whose remote is out of reach."""
+
+
 class State(StrEnum):
     """What a mirror is doing; the words are part of the contract of `status --json`."""
 
@@ -115,6 +122,12 @@ class Mirror:
     """Where the LFS server is, when the remote's address does not tell; see `transfer.endpoint`."""
     rate_limit_bytes: int = 0
     """At most so many bytes a second are sent to a host or taken from it; 0 means no limit."""
+    headroom_bytes: int = HEADROOM_BYTES
+    """So much stays free on the disk with lfssync's state while the remote is out of reach."""
+    offline_limit_bytes: int = OFFLINE_LIMIT_BYTES
+    """At most so much is kept there until the remote answers again; 0 keeps nothing."""
+    shutdown_grace_s: float = 20.0
+    """So long the daemon goes on when it is told to end, for what is complete and not delivered yet."""
     embedded: bool = False
     """True when no remote was named: a bare repository of our own, created on first use."""
 

@@ -142,7 +142,8 @@ def push(
     path = Path(os.path.abspath(directory.expanduser()))
     require_readable(path)
     places = Places.from_environment(os.environ)
-    mirror = Mirror(mirror_name(path.name), path, parse_remote(remote, places.home, places.hub).url, branch)
+    url = parse_remote(remote, places.home, places.hub).url
+    mirror = Mirror(mirror_name(path.name), path, url, branch, offline_limit_bytes=0)  # nothing stays here
     session = Session(monitor, login=Ladder(places.state_dir, os.environ, lambda: [mirror.remote]))
     if wish is not None:
         create(mirror.remote, replace(wish, branch=branch), session.login)

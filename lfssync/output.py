@@ -45,6 +45,7 @@ _LOG_STYLES = {
     LogKind.RELEASE: Style.GOOD,
     LogKind.REFUSED: Style.WARNING,
     LogKind.FAILED: Style.BAD,
+    LogKind.STOPPED: Style.WARNING,
 }
 
 

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from lfssync.assembly import Part
+from lfssync.classification import NAME as ATTRIBUTES
 from lfssync.classification import RULES_FACT, is_text_like_a_pointer
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.gitcommand import Git
 from lfssync.groups import widened
 from lfssync.healing import heal
 from lfssync.intake import Intake, Taken
@@ -34,19 +34,17 @@ from lfssync.model import (
     Receipt,
     Staged,
     State,
-    TransferKind,
 )
+from lfssync.outofreach import OutOfReachError
 from lfssync.plan import CommitPlan, Records, plan, still_unread, together
 from lfssync.reconcile import place, reconcile
 from lfssync.report import Report
-from lfssync.repository import Refs, Repository, tidy
+from lfssync.repository import Refs, Repository
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
-from lfssync.store import PROVEN_FACT, Store
-from lfssync.transfer import Transfer
-from lfssync.transfers import transfer_for
+from lfssync.store import PROVEN_FACT, REMOTES_FACT, Store
 from lfssync.waiting import FACT as WAITING_FACT
 from lfssync.waiting import Waiting
-from lfssync.workbench import Session, Workbench, open_bench
+from lfssync.workbench import Session, Workbench, earlier_remotes, open_bench, tidied
 from lfssync.workingcopy import WorkingCopy
 
 _ROOT_FACT = "root"
@@ -70,6 +68,7 @@ class Order:
         accept_deletions: The user approved what the mirror is blocked on.
         verify: Ask the remote even if nothing changed here.
         message: The commit message, instead of one made from the changes.
+        unreached: Why the remote is known to be out of reach: it is not asked, what has settled is kept here.
         wait_lock_s: How long to wait for another pass that is under way, in seconds.
         aim: How far it goes.
     """
@@ -78,6 +77,7 @@ class Order:
     accept_deletions: bool = False
     verify: bool = False
     message: str | None = None
+    unreached: LfssyncError | None = None
     wait_lock_s: float = 3600.0
     aim: Aim = Aim.DELIVER
 
@@ -107,7 +107,7 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
             return _attempt(mirror, state_dir, order, session)
         except LfssyncError as error:
             with Store(state_dir / "state.db") as store:
-                Report(store, mirror).failure(error)
+                (Report(store, mirror).stopped if session.stop.is_set() else Report(store, mirror).failure)(error)
             raise
 
 
@@ -176,16 +176,30 @@ class _Pass:
         if is_delivered and not (changes.changed or changes.removed or self.order.verify):
             self._remember([], [], changes)
             return PassResult(refs.head, last, warnings=tuple(self.warnings))
-        refs = self._refresh(refs)
+        refs = self._reach(refs)
         with self._root() as root_fd:
             committed, taken, made = self._read_and_commit(root_fd, refs, changes)
-        head, receipt = self._deliver(refs, committed)
-        if committed.head != refs.head:
-            self._tidy()
-        return PassResult(
-            head, receipt, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
+        result = PassResult(
+            committed.head, None, len(made.added), len(made.changed), len(made.removed), made.content_bytes,
             self.bench.securing.sent_bytes, taken.ready.deferred, tuple(self.warnings),
         )  # fmt: skip
+        try:
+            head, receipt = self._deliver(refs, committed)
+        except TransientError as error:
+            raise self._cut_off(error, result) from error
+        if committed.head != refs.head:
+            self.warnings += tidied(self.bench, self.mirror, self.session.stop)
+        sent_bytes = self.bench.securing.sent_bytes
+        return replace(result, commit=head, receipt=receipt, sent_bytes=sent_bytes, warnings=tuple(self.warnings))
+
+    def _cut_off(self, error: TransientError, result: PassResult) -> LfssyncError:
+        """Record where things stand without the remote; gives the error to end the pass with."""
+        if self.session.stop.is_set():
+            self.report.out_of_reach(result, (0, 0))
+            return error
+        undelivered = self.bench.delivery.undelivered(self.bench.refs(), self.bench.securing.into + ATTRIBUTES)
+        self.report.out_of_reach(result, undelivered)
+        return OutOfReachError(error, result)
 
     def prepare(self) -> PassResult:
         """Send what is complete ahead."""
@@ -193,6 +207,8 @@ class _Pass:
         reconcile(self.store, self.repository, refs, self.mirror, self.copy is not None)
         self.waiting = Waiting.of(self.store.fact(WAITING_FACT))
         changes = self._scan()
+        if self.order.unreached is not None:
+            self.bench.securing.lost(self.order.unreached)
         with self._root() as root_fd:
             read = self._intake().prepare(root_fd, refs.head, changes, self.scanned_at)
         self._note(self.waiting.with_read(read, time.time()))
@@ -240,6 +256,17 @@ class _Pass:
             with self.store.transaction():
                 self.store.record_facts({_ROOT_FACT: root})
         return changes
+
+    def _reach(self, refs: Refs) -> Refs:
+        """Where the remote stands now; or where it was last seen, when the pass has to go on without it."""
+        error = self.bench.securing.unreached or self.order.unreached
+        if error is None:
+            try:
+                return self._refresh(refs)
+            except TransientError as met:
+                error = met
+        self.bench.securing.lost(error)
+        return refs
 
     def _refresh(self, refs: Refs) -> Refs:
         """Ask the remote where it stands; one that lost what it confirmed once is asked about every object again."""
@@ -316,17 +343,19 @@ class _Pass:
 
     def _deliver(self, before: Refs, refs: Refs) -> tuple[str | None, Receipt | None]:
         """Push what the remote lacks, then have it say so."""
+        if unreached := self.bench.securing.unreached:
+            raise TransientError(unreached.message, unreached.remedy, getattr(unreached, "retry_after_s", None))
         if refs.head is None:
             return None, None
         self.report.working(State.PUSHING)
         repository, securing, root = self.repository, self.bench.securing, self.mirror.path
-        securing.elsewhere = self._earlier_remotes
         securing.is_text = partial(is_text_like_a_pointer, repository, refs.head)
-        securing.ensure_recorded(root)
         if refs.head != refs.tip and not (refs.tip and repository.is_ancestor(refs.head, refs.tip)):
             if refs.head == before.head or before.head != before.tip:  # more than the commits made just now
                 securing.ensure(self.bench.delivery.outgoing(refs.head, refs.tip), root)
+            securing.ensure_recorded(root)
             refs = self.bench.delivery.push(refs, self.bench.who(), {}, moves_head=self.copy is None)
+        securing.ensure_recorded(root)
         assert refs.head is not None
         self.bench.delivery.verify(refs.head, moves_head=self.copy is None)
         now = time.time()
@@ -335,36 +364,8 @@ class _Pass:
         receipt = Receipt(repository.head_ref, refs.head, len(objects), sum(lfs.size_bytes for lfs in objects), now)
         with self.store.transaction():
             self.store.record_receipt(receipt)
-            self.store.record_facts({_REMOTES_FACT: [*self._remotes(), self.mirror.remote]})
+            self.store.record_facts({REMOTES_FACT: [*earlier_remotes(self.store, self.mirror), self.mirror.remote]})
+        securing.keeper.let_go()
         if self.copy:
             self.copy.keep(self.mirror.branch, {"pushed": refs.head})
         return refs.head, receipt
-
-    def _tidy(self) -> None:
-        """Keep git dirs small over months; what goes wrong there is no reason to fail."""
-        try:
-            if self.copy is None:  # the objects of a working copy are its own
-                tidy(self.repository.git, _OURS_KEPT)
-            if self.mirror.embedded:
-                tidy(Git(Path(self.mirror.remote), stop=self.session.stop), _EMBEDDED_KEPT)
-        except LfssyncError as error:
-            self.warnings.append(f"{error.message}; {error.remedy}")
-
-    def _remotes(self) -> list[str]:
-        """The remotes that this mirror had before, oldest first."""
-        found = self.store.fact(_REMOTES_FACT)
-        names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
-        return [name for name in names if name != self.mirror.remote][-_REMOTES_KEPT:]
-
-    def _earlier_remotes(self) -> Iterator[Transfer]:
-        for name in reversed(self._remotes()):
-            with contextlib.suppress(LfssyncError):  # an address of old that nothing speaks any more
-                yield transfer_for(replace(self.mirror, remote=name, transfer=TransferKind.AUTO), self.repository.git)
-
-
-_REMOTES_FACT = "remotes"
-_REMOTES_KEPT = 4
-_OURS_KEPT = "1.hour.ago"
-"""Every commit leaves an older picture of the directory behind."""
-_EMBEDDED_KEPT = "2.weeks.ago"
-"""It may hold the only copy of what somebody deletes there."""

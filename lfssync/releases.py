@@ -78,8 +78,9 @@ def _release(
         _require(f"in {mirror.path}", version, commit, _here(bench.copy, name))
     there = _target(bench, name)
     bench.securing.is_text = partial(is_text_like_a_pointer, repository, commit)
-    if there is None and not repository.is_ancestor(commit, refs.tip or ""):
-        bench.securing.ensure(bench.delivery.outgoing(commit, refs.tip), mirror.path)
+    if there is None:  # the branch goes along, with commits perhaps that were made while the remote was out of reach
+        for outgoing in (refs.head, commit):
+            bench.securing.ensure(bench.delivery.outgoing(outgoing, refs.tip), mirror.path)
     _require("", version, commit, there)
     objects = set(lfs_files(repository, commit).values())
     bench.securing.objects |= objects

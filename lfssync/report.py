@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lfssync.answers import LogKind, MirrorStatus
+from lfssync.closing import LEFT
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.lock import is_held
-from lfssync.model import Change, Deferred, Mirror, PassResult, State, show
+from lfssync.model import Change, Deferred, Mirror, PassResult, State, human_bytes, show
 from lfssync.store import Store, reading
 
 _FACT = "status"
 _SHOWN_DEFERRED = 100
+_NAMED = 3
 
 _STATES: tuple[tuple[type[LfssyncError], State], ...] = (
     (AuthError, State.UNAUTHORIZED),
@@ -54,20 +56,45 @@ class Report:
         with self._store.transaction():
             self._store.append(time.time(), LogKind.RELEASE, commit, version)
 
+    def stopped(self, _: LfssyncError) -> None:
+        """The pass was broken off in the middle, by us; what was before it is what is left."""
+        self._update({"state": State.SETTLING.value, "error": None})
+        pending = self._record().get("pending", {"files": 0, "bytes": 0})
+        if pending["files"]:
+            self._left(pending["files"], pending["bytes"], "")
+
+    def _left(self, files: int, size_bytes: int, names: str) -> None:
+        """Note in the history what a start has to go on with."""
+        text = f"stopped with {files} file{'s'[: files != 1]} ({human_bytes(size_bytes)}) not delivered{names}"
+        with self._store.transaction():
+            self._store.append(time.time(), LogKind.STOPPED, None, text)
+
     def success(self, result: PassResult) -> None:
         """The pass came to its end."""
         waiting = result.deferred
+        if left := [one for one in waiting if one.reason == LEFT]:
+            names = ", ".join(show(one.path) for one in left[:_NAMED])
+            self._left(len(left), sum(one.size_bytes for one in left), f": {names}" + ", ..." * (len(left) > _NAMED))
         record: dict[str, object] = {
             "state": (State.SETTLING if waiting else State.IDLE).value,
             "pending": {"files": len(waiting), "bytes": sum(one.size_bytes for one in waiting)},
-            "deferred": [[show(one.path), one.reason, one.size_bytes] for one in waiting[:_SHOWN_DEFERRED]],
             "error": None,
-            "head": result.commit,
-            "warnings": list(result.warnings[:_SHOWN_DEFERRED]),
-        }
+        } | _left(result)
         if result.receipt:
             record |= {"pushed": result.receipt.commit, "verified_at": result.receipt.verified_at}
         self._update(record)
+
+    def out_of_reach(self, result: PassResult, undelivered: tuple[int, int]) -> None:
+        """The pass went on without the remote, as far as that goes; `failure` says why.
+
+        Args:
+            result: What it did here.
+            undelivered: How many files and bytes of its commits the remote does not have yet.
+        """
+        files, size_bytes = undelivered
+        waiting = result.deferred
+        pending = {"files": files + len(waiting), "bytes": size_bytes + sum(one.size_bytes for one in waiting)}
+        self._update(_left(result) | {"pending": pending})
 
     def failure(self, error: LfssyncError) -> None:
         """The pass broke off."""
@@ -94,6 +121,15 @@ class Report:
     def _update(self, fields: dict[str, object]) -> None:
         with self._store.transaction():
             self._store.record_facts({_FACT: self._record() | fields | {"of": _place(self._mirror)}})
+
+
+def _left(result: PassResult) -> dict[str, object]:
+    """Where our branch stands after a pass, and what it left behind."""
+    return {
+        "deferred": [[show(one.path), one.reason, one.size_bytes] for one in result.deferred[:_SHOWN_DEFERRED]],
+        "head": result.commit,
+        "warnings": list(result.warnings[:_SHOWN_DEFERRED]),
+    }
 
 
 def _told(error: LfssyncError, since: float) -> dict[str, Any]:

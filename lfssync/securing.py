@@ -1,7 +1,8 @@
 """Brings the LFS objects of a pass to the remote while files are still being read, a bounded number open at a time.
 
 Stands between `stage` and the transfers. The one thing to know: an object counts as secured when the remote
-acknowledged it, now or earlier; what changed while it was sent is deferred, never committed.
+acknowledged it, now or earlier, or, with the remote out of reach, when a copy of it is kept here (`keeping`); what
+changed while it was sent is deferred, never committed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
+from lfssync.closing import BATCH_BYTES, LEFT, LastCall, TimeIsUp
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.model import STILL_CHANGING, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
+from lfssync.keeping import Keeper, admit
+from lfssync.model import STILL_CHANGING, Change, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
+from lfssync.pins import PINS, Share
 from lfssync.stage import open_beneath, release
 from lfssync.store import PROVEN_FACT, Store
 from lfssync.transfer import Source, Transfer
@@ -46,9 +50,12 @@ class Securing:
         store: Evidence of earlier passes.
         monitor: Receives progress.
         copies: Folders in which independent copies of objects may be, laid out as git-lfs does.
+        keeper: Keeps copies in the first of them while the remote is out of reach.
         into: What stands before the mirror's paths in the repository.
         elsewhere: The ways to remotes that the mirror had before, asked for when an object is nowhere else.
         is_text: Whether what looks like a pointer is only a text like one, asked for when its object is nowhere.
+        last_call: Until when files may be taken.
+        unreached: Why the remote is out of reach, once it is.
         proven: Whether the remote has the objects of all recorded files, besides those that this pass confirms.
         objects: Everything this pass found or brought to the remote so far.
         sent_bytes: What it sent.
@@ -58,21 +65,24 @@ class Securing:
     store: Store
     monitor: Monitor
     copies: tuple[Path, ...]
+    keeper: Keeper
     into: bytes = b""
     elsewhere: Callable[[], Iterable[Transfer]] = tuple
     is_text: Callable[[LfsObject], bool] = lambda _: False
+    last_call: LastCall = field(default_factory=LastCall)
+    unreached: LfssyncError | None = None
     proven: bool = False
     objects: set[LfsObject] = field(default_factory=set)
     sent_bytes: int = 0
     _locked: Mapping[bytes, str] | None = field(default=None, init=False)
 
     def secure(
-        self, results: Iterable[Staged | Deferred], begins: Callable[[], None]
+        self, stage: Callable[[Share], Iterable[Staged | Deferred | None]], begins: Callable[[], None]
     ) -> tuple[list[Staged], list[Deferred]]:
         """Take staged files as they come, and bring the LFS objects among them to the remote.
 
         Args:
-            results: What staging yields.
+            stage: Reads files, of which so many may be open at a time; gives None where it has to be waited for.
             begins: Called when uploading begins.
 
         Returns:
@@ -83,16 +93,19 @@ class Securing:
         deferred: list[Deferred] = []
         batch: list[Staged] = []
         try:
-            for result in results:
-                if isinstance(result, Deferred):
-                    deferred.append(result)
-                elif result.fd is None:
-                    done.append(result)
-                else:
-                    batch.append(result)
-                    if len(batch) >= OPEN_FILES or sum(one.signature.size_bytes for one in batch) >= OPEN_BYTES:
+            with PINS.share() as share:
+                for result in stage(share):
+                    if isinstance(result, Deferred):
+                        deferred.append(result)
+                    elif result is not None and result.fd is None:
+                        done.append(result)
+                    elif result is not None:
+                        batch.append(result)
+                    share.unsent = len(batch)
+                    if result is None or self._is_full(batch, share):
                         self._send(batch, done, deferred, begins)
-            self._send(batch, done, deferred, begins)
+                        share.unsent = 0
+                self._send(batch, done, deferred, begins)
         finally:
             release(batch)
         deferred += (Deferred(one.path, why, one.signature.size_bytes) for one in done if (why := self._held(one)))
@@ -112,7 +125,7 @@ class Securing:
     def _ask_for_locks(self) -> None:
         """Ask the remote, once, which files others have locked; one without locks is not asked again for a day."""
         endpoint, now = self.transfer.endpoint, time.time()
-        if self._locked is not None:
+        if self._locked is not None or self.unreached is not None:
             return
         match self.store.fact(NO_LOCKS_FACT):
             case [str(name), int() | float() as until] if name == endpoint and now < until <= now + NO_LOCKS_S:
@@ -135,6 +148,12 @@ class Securing:
         is_as_before = known and (known.blob_oid, known.git_mode) == (one.blob_oid, one.signature.git_mode)
         return None if is_as_before else why
 
+    def _is_full(self, batch: list[Staged], share: Share) -> bool:
+        if len(batch) >= min(OPEN_FILES, share.sends):
+            return True
+        most_bytes = BATCH_BYTES if self.last_call.was_given else OPEN_BYTES
+        return sum(one.signature.size_bytes for one in batch) >= most_bytes
+
     def _send(
         self, batch: list[Staged], done: list[Staged], deferred: list[Deferred], begins: Callable[[], None]
     ) -> None:
@@ -147,7 +166,33 @@ class Securing:
             if one.lfs is not None and one.fd is not None and not self._held(one)
         }
         confirmed = self.store.confirmed(self.transfer.endpoint, (lfs.oid for lfs in sources))
-        missing = self.transfer.missing([lfs for lfs in sources if lfs.oid not in confirmed])
+        waits = self._bring(sources, [lfs for lfs in sources if lfs.oid not in confirmed], begins)
+        for one in batch:
+            if one.lfs in waits:
+                deferred.append(Deferred(one.path, waits[one.lfs], one.signature.size_bytes))
+            else:
+                done.append(one)
+        release(batch)
+        batch.clear()
+
+    def _bring(
+        self, sources: Mapping[LfsObject, Source], lacking: Sequence[LfsObject], begins: Callable[[], None]
+    ) -> dict[LfsObject, str]:
+        """Bring objects to the remote, or into copies here; says why those wait for which neither worked."""
+        try:
+            if self.unreached is None:
+                try:
+                    return self._to_remote(sources, lacking, begins)
+                except TransientError as error:
+                    self.lost(error)
+            return self.keeper.keep([sources[lfs] for lfs in lacking], self.keeper.room(), self.monitor)
+        except TimeIsUp:
+            return dict.fromkeys(lacking, LEFT)
+
+    def _to_remote(
+        self, sources: Mapping[LfsObject, Source], lacking: Sequence[LfsObject], begins: Callable[[], None]
+    ) -> dict[LfsObject, str]:
+        missing = self.transfer.missing(lacking)
         changed: tuple[LfsObject, ...] = ()
         if missing:
             begins()
@@ -156,13 +201,33 @@ class Securing:
             self.sent_bytes += uploaded.sent_bytes
             changed = uploaded.changed
         self._acknowledged(sources.keys() - set(changed))
-        for one in batch:
-            if one.lfs in changed:
-                deferred.append(Deferred(one.path, STILL_CHANGING, one.signature.size_bytes))
-            else:
-                done.append(one)
-        release(batch)
-        batch.clear()
+        return dict.fromkeys(changed, STILL_CHANGING)
+
+    def lost(self, error: LfssyncError) -> None:
+        """Take it that the remote is out of reach from here on, and keep copies instead.
+
+        Raises:
+            LfssyncError: That error, where nothing is kept.
+        """
+        if not self.keeper.may_keep:
+            raise error
+        self.unreached = error
+
+    def admit(
+        self, changes: list[Change], was_read: Callable[[bytes, Signature], LfsObject | None]
+    ) -> tuple[list[Change], list[Deferred]]:
+        """Of what shall be read, what there is room for; everything, unless the remote is out of reach.
+
+        Args:
+            changes: What shall be read.
+            was_read: What a file is, if it was read before; what is kept already needs no room.
+        """
+        if self.unreached is None:
+            return changes, []
+        kept = {one.path for one in changes if (lfs := was_read(one.path, one.signature)) and self.keeper.has(lfs)}
+        taken, waiting = admit((one for one in changes if one.path not in kept), self.keeper.room())
+        paths = kept | {one.path for one in taken}
+        return [one for one in changes if one.path in paths], waiting
 
     def _acknowledged(self, objects: Set[LfsObject]) -> None:
         """Note what the remote has: a pass that fails later does not ask for it again."""
@@ -185,24 +250,39 @@ class Securing:
         asked = [lfs for lfs in wanted if lfs.oid not in confirmed]
         missing = self.transfer.missing(asked) if asked else []
         texts: set[LfsObject] = set()
-        for start in range(0, len(missing), OPEN_FILES):
-            sources: list[Source] = []
-            try:
-                for lfs in missing[start : start + OPEN_FILES]:
-                    if (found := self._find(lfs, root)) is not None:
-                        sources.append(Source(lfs, *found))
-                    elif self.is_text(lfs):
-                        texts.add(lfs)
-                    else:
-                        raise BlockedError(
-                            f"the LFS object {lfs.oid} is named by a commit, but is neither here nor on the remote",
-                            "put the file back that it belongs to, or mirror to the remote that has it",
-                        )
-                self._upload(sources)
-            finally:
-                for source in sources:
-                    os.close(source.fd)
+        with PINS.share() as share:
+            while missing:
+                share.unsent = min(OPEN_FILES, share.sends)
+                texts |= self._send_found(missing[: share.unsent], root)
+                missing = missing[share.unsent :]
         self._acknowledged(set(wanted) - texts)
+
+    def _send_found(self, objects: Sequence[LfsObject], root: Path) -> set[LfsObject]:
+        """Send objects from wherever they are; gives those that are only texts like a pointer."""
+        texts: set[LfsObject] = set()
+        sources: list[Source] = []
+        try:
+            for lfs in objects:
+                if (found := self._find(lfs, root)) is not None:
+                    sources.append(Source(lfs, *found))
+                elif self.is_text(lfs):
+                    texts.add(lfs)
+                else:
+                    raise self._nowhere(lfs)
+            self._upload(sources)
+            self._acknowledged({source.lfs for source in sources})
+        finally:
+            for source in sources:
+                os.close(source.fd)
+        return texts
+
+    def _nowhere(self, lfs: LfsObject) -> BlockedError:
+        aside = self.keeper.set_aside(lfs)
+        return BlockedError(
+            f"the LFS object {lfs.oid} is named by a commit, but is neither here nor on the remote"
+            + (f"; the copy that was kept here is damaged ({aside})" if aside else ""),
+            "put the file back that it belongs to, or mirror to the remote that has it",
+        )
 
     def _upload(self, sources: list[Source]) -> None:
         uploaded = self.transfer.upload(sources, self.monitor)

@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from lfssync.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
+from lfssync.closing import LEFT, LastCall, TimeIsUp
 from lfssync.fastimport import blob_oid
 from lfssync.formats import Reader, check
 from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
@@ -38,6 +39,7 @@ from lfssync.model import (
     State,
     show,
 )
+from lfssync.pins import Share
 from lfssync.settle import Seen, is_appended, judge, probe, wait_if_racy
 from lfssync.store import split
 from lfssync.waiting import Waiting
@@ -49,7 +51,7 @@ _TASK_FILES = 32
 """Small files are hashed in handfuls: handing single ones to a thread would cost more than reading them."""
 
 _AHEAD = 6
-"""How many handfuls may be read before the receiver took the first: bounds open descriptors."""
+"""How many handfuls may be read before the receiver took the first."""
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -90,6 +92,8 @@ class Stage:
         monitor: Receives progress.
         seen: Signatures of earlier looks, by path; kept between passes by the caller.
         waiting: What earlier passes left behind.
+        hashed: What files were found to be that could not be secured, and under which signature; kept like `seen`.
+        last_call: Until when files may be taken.
         warnings: Lines for people about files that were taken although something is wrong with them.
     """
 
@@ -100,27 +104,38 @@ class Stage:
     monitor: Monitor
     seen: dict[bytes, Seen] = field(default_factory=dict)
     waiting: Waiting = field(default_factory=Waiting)
+    hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
+    last_call: LastCall = field(default_factory=LastCall)
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, changes: Iterable[Change]) -> Iterator[Staged | Deferred]:
+    def run(self, changes: Iterable[Change], share: Share) -> Iterator[Staged | Deferred | None]:
         """Stage files in the order given, two at a time.
+
+        Args:
+            changes: The files.
+            share: How many of them may be open at a time.
 
         Yields:
             For each change either what was read, or why it must wait. LFS files come with an open descriptor which the
-            receiver closes.
+            receiver closes. None when time is short and the next one is not read yet: send what there is.
         """
-        handfuls = _handfuls(changes)
-        under_way: deque[Future[_Results]] = deque()
+        handfuls = _handfuls(changes, lambda: max(share.reads // HASHERS, 1))
+        under_way: deque[tuple[Future[_Results], int]] = deque()
         with ThreadPoolExecutor(HASHERS, thread_name_prefix="hash") as pool:
             try:
                 while True:
-                    while len(under_way) < _AHEAD and (handful := next(handfuls, None)):
-                        under_way.append(pool.submit(self._handful, handful))
+                    while _may_read(share, len(under_way)) and (handful := next(handfuls, None)):
+                        share.read += len(handful)
+                        under_way.append((pool.submit(self._handful, handful), len(handful)))
                     if not under_way:
                         return
-                    yield from under_way.popleft().result()
+                    if self.last_call.was_given and not under_way[0][0].done():
+                        yield None
+                    task, count = under_way.popleft()
+                    yield from task.result()
+                    share.read -= count
             finally:  # a receiver that stopped early leaves no descriptor behind
-                for task in under_way:
+                for task, _ in under_way:
                     if not task.cancel() and task.exception() is None:
                         task.result().close_rest()
 
@@ -134,6 +149,8 @@ class Stage:
         return _Results(results)
 
     def _one(self, change: Change) -> Staged | Deferred:
+        if self.last_call.is_over:
+            return self._deferred(change, LEFT)
         try:
             if change.signature.is_link:
                 return self._link(change)
@@ -145,6 +162,8 @@ class Stage:
             result = self._file(change, fd)
             keep = isinstance(result, Staged) and result.fd is not None
             return result
+        except TimeIsUp:
+            return self._deferred(change, LEFT)
         except OSError as error:
             return self._deferred(change, _reason(error))
         finally:
@@ -249,16 +268,19 @@ class Stage:
         return Staged(change.path, signature, oid)
 
     def _lfs(self, change: Change, signature: Signature, fd: int) -> Staged | None:
-        lfs = self.waiting.was_read(change.path, signature) or self._hashed(change, signature.size_bytes, fd)
+        seen, earlier = self.hashed.get(change.path, (None, None))
+        known = self.waiting.was_read(change.path, signature) or (earlier if seen == signature else None)
+        lfs = known or self._hash(change, signature.size_bytes, fd)
         if lfs is None:
             return None
+        self.hashed[change.path] = (signature, lfs)
         pointer = lfs.pointer()
         oid = blob_oid(len(pointer), [pointer])
         if change.known is None or change.known.blob_oid != oid:
             self.blobs(oid, len(pointer), [pointer])
         return Staged(change.path, signature, oid, lfs, fd)
 
-    def _hashed(self, change: Change, size: int, fd: int) -> LfsObject | None:
+    def _hash(self, change: Change, size: int, fd: int) -> LfsObject | None:
         with contextlib.suppress(OSError):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         digest = hashlib.sha256()
@@ -343,12 +365,18 @@ def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:
         yield block
 
 
-def _handfuls(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    """Cut the changes into tasks: a large file is one of its own."""
+def _may_read(share: Share, tasks: int) -> bool:
+    """Whether another handful may be read before the receiver took the first."""
+    reads = share.reads
+    return tasks == 0 or (tasks < _AHEAD and share.read + max(reads // HASHERS, 1) <= reads)
+
+
+def _handfuls(changes: Iterable[Change], most: Callable[[], int]) -> Iterator[list[Change]]:
+    """Cut the changes into tasks of at most so many files: a large file is one of its own."""
     handful: list[Change] = []
     for change in changes:
         handful.append(change)
-        if len(handful) == _TASK_FILES or change.signature.size_bytes > BLOCK_BYTES:
+        if len(handful) >= min(_TASK_FILES, most()) or change.signature.size_bytes > BLOCK_BYTES:
             yield handful
             handful = []
     if handful:

@@ -23,6 +23,9 @@ SCHEMA = 1
 PROVEN_FACT = "proven"
 """Name of the fact which endpoint has acknowledged the LFS objects of all recorded files, if one has."""
 
+REMOTES_FACT = "remotes"
+"""Name of the fact which remotes this mirror was delivered to, the newest last."""
+
 HISTORY_ROWS = 2000
 """How much of the past `log` keeps; older commits are in git anyway."""
 

@@ -5,28 +5,41 @@ Opened by `pipeline` and `releases`, always under the mirror's lock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lfssync import workingcopy
 from lfssync.assembly import Stills
+from lfssync.closing import LastCall
 from lfssync.credentials import Credentials, nobody
 from lfssync.delivery import Delivery
 from lfssync.embedded import ensure_remote
-from lfssync.errors import BlockedError, TransientError
+from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import Git, require_programs
-from lfssync.model import Mirror, Monitor, Plan, Progress, silent
-from lfssync.repository import Refs, Repository
+from lfssync.keeping import Keeper
+from lfssync.model import LfsObject, Mirror, Monitor, Plan, Progress, Signature, TransferKind, silent
+from lfssync.outofreach import Unreached, reached
+from lfssync.repository import Refs, Repository, tidy
 from lfssync.roster import remember
 from lfssync.securing import Securing
 from lfssync.settle import Seen
-from lfssync.store import Store
+from lfssync.store import PROVEN_FACT, REMOTES_FACT, Store
+from lfssync.transfer import Transfer
 from lfssync.transfer.unfinished import Unfinished
 from lfssync.transfers import transfer_for
 from lfssync.workingcopy import WorkingCopy
+
+_REMOTES_KEPT = 4
+_OURS_KEPT = "1.hour.ago"
+"""Every commit leaves an older picture of the directory behind."""
+_EMBEDDED_KEPT = "2.weeks.ago"
+"""It may hold the only copy of what somebody deletes there."""
 
 
 @dataclass(slots=True)
@@ -40,6 +53,8 @@ class Session:
         stills: See `assembly`.
         login: Where logins come from.
         unfinished: Uploads in parts that were begun.
+        hashed: What files are that were read and could not be secured.
+        last_call: Until when files may be taken.
     """
 
     monitor: Monitor = silent
@@ -48,15 +63,20 @@ class Session:
     stills: Stills = field(default_factory=dict)
     login: Credentials = field(default_factory=nobody)
     unfinished: Unfinished = field(default_factory=Unfinished)
+    hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
+    last_call: LastCall = field(default_factory=LastCall)
 
     def progress(self, event: Plan | Progress) -> None:
         """Hand progress on; also where long reads and copies notice that they shall stop.
 
         Raises:
             TransientError: `stop` is set.
+            TimeIsUp: No more files may be taken.
         """
         if self.stop.is_set():
             raise TransientError("stopped before everything was delivered", "the next start goes on from here")
+        if isinstance(event, Progress):
+            self.last_call.check()
         self.monitor(event)
 
 
@@ -120,7 +140,47 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
             )
         copy.require_free(mirror.branch)
     copies = [git.git_dir / "lfs" / "objects", *([copy.common_dir / "lfs" / "objects"] if copy else [])]
-    transfer = transfer_for(mirror, git, session.unfinished)
+    keeper = Keeper(copies[0], mirror.path, mirror.headroom_bytes, mirror.offline_limit_bytes, session.stop)
+    transfer = _transfer(mirror, git, store, session)
     into = os.fsencode(f"{mirror.into}/" if mirror.into else "")
-    securing = Securing(transfer, store, session.progress, tuple(copies), into)
+    securing = Securing(transfer, store, session.progress, tuple(copies), keeper, into)
+    securing.last_call = session.last_call
+    securing.elsewhere = partial(_elsewhere, store, mirror, git)
+    securing.unreached = transfer.error if isinstance(transfer, Unreached) else None
     return Workbench(repository, copy, Delivery(repository, mirror.remote), securing)
+
+
+def _transfer(mirror: Mirror, git: Git, store: Store, session: Session) -> Transfer:
+    """The way to the remote, or what stands in for it while there is none."""
+    was_there = mirror.remote in _remotes(store)
+    endpoint = store.fact(PROVEN_FACT)
+    make = partial(transfer_for, mirror, git, session.unfinished)
+    return reached(make, was_there, endpoint if isinstance(endpoint, str) else "")
+
+
+def earlier_remotes(store: Store, mirror: Mirror) -> list[str]:
+    """The remotes that a mirror was delivered to before its present one, oldest first."""
+    return [name for name in _remotes(store) if name != mirror.remote][-_REMOTES_KEPT:]
+
+
+def _remotes(store: Store) -> list[str]:
+    found = store.fact(REMOTES_FACT)
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _elsewhere(store: Store, mirror: Mirror, git: Git) -> Iterator[Transfer]:
+    for name in reversed(earlier_remotes(store, mirror)):
+        with contextlib.suppress(LfssyncError):  # an address of old that nothing speaks any more
+            yield transfer_for(replace(mirror, remote=name, transfer=TransferKind.AUTO), git)
+
+
+def tidied(bench: Workbench, mirror: Mirror, stop: threading.Event) -> list[str]:
+    """Keep git dirs small over months; says what goes wrong there, which is no reason to fail."""
+    try:
+        if bench.copy is None:  # the objects of a working copy are its own
+            tidy(bench.repository.git, _OURS_KEPT)
+        if mirror.embedded:
+            tidy(Git(Path(mirror.remote), stop=stop), _EMBEDDED_KEPT)
+    except LfssyncError as error:
+        return [f"{error.message}; {error.remedy}"]
+    return []

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync import backoff
+from lfssync.closing import LAST, LEFT, UNDER_WAY
 from lfssync.credentials import Credentials
 from lfssync.debounce import MAX_PATHS, Debounce, Due
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.firstpass import run_pass
 from lfssync.lock import BusyError
-from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, show
+from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, human_bytes, show
+from lfssync.outofreach import OutOfReachError
 from lfssync.pipeline import Aim, Order
 from lfssync.watch import Watcher, polling_reason
 from lfssync.workbench import Session
@@ -91,6 +93,10 @@ class Worker:
         self._watch_at = float("inf")
         self._watch_pause_s = _WATCH_RETRY_FIRST_S
         self._held_until = float("-inf")
+        self._unreached: OutOfReachError | None = None  # while it is: when held back, passes go on without the remote
+        self._asks = True
+        self._closes_at: float | None = None
+        self._last_call = False
         self._verify_at = float("-inf")  # first of all: the remote may be another one than before
         self._verifies = True
         self._failures = 0
@@ -111,7 +117,13 @@ class Worker:
     @property
     def due_at(self) -> float | None:
         """When the next pass is due as things stand, in monotonic seconds; None when nothing waits."""
+        if self._last_call:
+            return float("-inf")
+        if self._closes_at is not None:
+            return self._last_due_at(self._closes_at)
         moments = [at for at in (self._debounce.due_at, self._debounce.ahead_at) if at is not None]
+        if self._unreached is not None:
+            return min([*moments, self._held_until])
         return max(min(moments), self._held_until) if moments else None
 
     @property
@@ -136,6 +148,23 @@ class Worker:
             self._watcher.stop()
         except TransientError as error:
             _log.warning("%s: %s", self.mirror.name, error)
+
+    def close(self, now: float, is_working: bool) -> float:
+        """Take and deliver what is complete, and nothing else any more; says until when, in monotonic seconds.
+
+        Args:
+            now: Monotonic seconds.
+            is_working: Whether a pass of this mirror is under way.
+        """
+        grace_s = self.mirror.shutdown_grace_s
+        self._closes_at = now + grace_s
+        self.session.last_call.until = now + grace_s * UNDER_WAY
+        self._rescan_at = self._check_at = float("inf")
+        if self.is_polling:
+            self._debounce.add(EVERYTHING, now)
+        is_hopeless = self.trouble is not None and not isinstance(self.trouble.error, TransientError)
+        self._last_call = (self.is_waiting or is_working) and not is_hopeless
+        return self._closes_at if self._last_call or is_working else now
 
     def tick(self, now: float, polling: int) -> None:
         """Take in hints, and look after watcher and rescan.
@@ -164,7 +193,29 @@ class Worker:
         Args:
             now: Monotonic seconds.
         """
-        return None if now < self._held_until else self._debounce.take(now) or self._debounce.look_ahead(now)
+        if self._closes_at is not None:
+            return self._take_last(self._closes_at, now)
+        self._asks = now >= self._held_until
+        if self._unreached is None and not self._asks:
+            return None
+        due = self._debounce.take(now) or self._debounce.look_ahead(now)
+        if due is None and self._unreached is not None and self._asks:
+            return Due(frozenset(), capped=False, since=now)
+        return due
+
+    def _last_due_at(self, closes_at: float) -> float | None:
+        due_at = self._debounce.due_at
+        if due_at is not None and self._unreached is None:
+            due_at = max(due_at, self._held_until)
+        return due_at if due_at is not None and due_at < closes_at else None
+
+    def _take_last(self, closes_at: float, now: float) -> Due | None:
+        self.session.last_call.until = closes_at - self.mirror.shutdown_grace_s * (1 - LAST)
+        self._asks = self._unreached is None
+        if self._last_call:
+            self._last_call = False
+            return self._debounce.take_rest(now)
+        return None if self._asks and now < self._held_until else self._debounce.take(now)
 
     def work(self, due: Due) -> Outcome:
         """Run one pass; in a thread of its own."""
@@ -173,8 +224,9 @@ class Worker:
         began = time.monotonic()
         try:
             # Whoever has the lock may have it for hours, and other mirrors need the place of this pass.
+            unreached = None if self._asks and not due.is_ahead else self._unreached
             aim = Aim.PREPARE if due.is_ahead else Aim.DELIVER
-            order = Order(paths=due.paths, verify=self._verifies, wait_lock_s=0.0, aim=aim)
+            order = Order(due.paths, verify=self._verifies, unreached=unreached, wait_lock_s=0.0, aim=aim)
             result = run_pass(self.mirror, self._state_dir, order, self.session)
         except LfssyncError as error:
             failure = error
@@ -195,11 +247,16 @@ class Worker:
         if outcome.result is not None:
             self._succeeded(outcome.result, outcome.took_s, now)
         elif outcome.error is not None and not self.session.stop.is_set():
+            if isinstance(outcome.error, OutOfReachError):
+                self._cut_off(outcome.error, now)
+                return
             if not outcome.due.is_ahead:
                 self._debounce.put_back(outcome.due)
             if isinstance(outcome.error, BusyError):
-                self._held_until = now + _BUSY_RETRY_S
+                self._held_until = max(self._held_until, now + _BUSY_RETRY_S)
+                self._debounce.hold(now + _BUSY_RETRY_S)
             else:
+                self._unreached = None
                 self._failed(outcome.error, now)
 
     def eased(self) -> None:
@@ -208,11 +265,26 @@ class Worker:
             _log.info("%s: goes on again", self.mirror.name)
             self._watch_at = float("-inf")  # a directory that was gone may be back
         self.trouble = None
+        self._unreached = None
         self._failures = 0
         self._held_until = float("-inf")
 
+    def _cut_off(self, error: OutOfReachError, now: float) -> None:
+        """The pass did all it could without the remote, which is asked again ever more seldom."""
+        if self._asks:
+            self._failed(error, now)
+        self._unreached = error
+        if error.result.committed:
+            _log.info("%s: committed here as %s", self.mirror.name, (error.result.commit or "")[:7])
+        self._wait_for_rest(error.result, now)
+
     def _succeeded(self, result: PassResult, took_s: float, now: float) -> None:
+        failures = 0
+        if self._unreached is not None:  # what had no room here may go now
+            self._debounce.add(EVERYTHING, now - self.mirror.quiet_s)
+            failures = self._failures  # unless it shows that LFS objects still are not taken
         self.eased()
+        self._failures = failures
         if self._verifies or result.committed:
             self._verifies, self._verify_at = False, now + VERIFY_EVERY_S
         if result.committed:
@@ -221,6 +293,15 @@ class Worker:
             _log.info("%s: %s, verified at %s", self.mirror.name, done, (result.commit or "")[:7])
         else:
             self._look_took_s = took_s
+        self._wait_for_rest(result, now)
+
+    def _wait_for_rest(self, result: PassResult, now: float) -> None:
+        """See to it that what had to wait is looked at again."""
+        if self._closes_at is not None:
+            left = [one for one in result.deferred if one.reason == LEFT]
+            for one in left[:_SHOWN]:
+                _log.warning("%s: %s (%s): %s", self.mirror.name, show(one.path), human_bytes(one.size_bytes), LEFT)
+            return
         moving = [one.path for one in result.deferred if one.passes_soon]
         pause_s = max(self.mirror.quiet_s, 0.5) * 2 ** min(self._moving_looks, 16)
         self._debounce.defer(moving, now + min(pause_s, max(self.mirror.max_wait_s, 0.5)))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.errors import AbsentError, BlockedError, LfssyncError, TransientError
 from lfssync.gitcommand import Git
 from lfssync.model import LfsObject, Monitor, Progress, State, show
 from lfssync.transfer import Source, Uploaded
@@ -177,7 +177,7 @@ def git_dir_of(repository: Path) -> Path:
                 return candidate
         except PermissionError:
             raise BlockedError(f"{where} may not be read", "mend its permissions") from None
-    raise BlockedError(
+    raise AbsentError(
         f"{where} is no git repository", f"create one (git init --bare {where}) or mount the disk it is on"
     )
 

@@ -49,7 +49,7 @@ def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advan
     target_fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     good = False
     try:
-        good = (_clone if _can_clone(source_fd, target_fd) else _copy)(source_fd, target_fd, lfs, advance)
+        good = (_clone if clones(source_fd, target_fd) else _copy)(source_fd, target_fd, lfs, advance)
         return good
     finally:
         os.close(target_fd)
@@ -57,7 +57,8 @@ def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advan
             temporary.unlink(missing_ok=True)
 
 
-def _can_clone(source_fd: int, target_fd: int) -> bool:
+def clones(source_fd: int, target_fd: int) -> bool:
+    """Make an open file a clone of another, if the file system can."""
     try:
         fcntl.ioctl(target_fd, _FICLONE, source_fd)
     except OSError:

@@ -321,7 +321,7 @@ def test_it_is_not_ready_when_it_cannot_begin(daemon: Daemon, tmp_path: Path) ->
 
 
 def test_an_order_to_end_in_the_middle_of_a_large_copy_is_followed(pair: Pair, daemon: Daemon, tmp_path: Path) -> None:
-    configure(pair.table())
+    configure(pair.table(shutdown_grace="500ms"))
     with (pair.directory / "huge.bin").open("wb") as file:
         file.truncate(HUGE_BYTES)
     daemon.start()

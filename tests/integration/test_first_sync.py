@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.errors import BlockedError, LfssyncError
+from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.fastimport import blob_oid
 from tests.helpers import assert_whole, clone, git, make_bare, objects_of_history, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, LFS_LINE, Content, Site, lay, lfs_paths
@@ -369,7 +369,7 @@ def test_a_remote_that_is_gone_is_said_and_nothing_is_lost(tmp_path: Path) -> No
     os.rename(site.remote, away)
     site.lay({b"b": BIGGER, b"a": None})
     for _ in range(2):
-        with pytest.raises(BlockedError, match=r"model\.git"):
+        with pytest.raises(TransientError, match=r"model\.git"):
             site.sync()
     os.rename(away, site.remote)
     site.sync(accept_deletions=True)

@@ -306,6 +306,9 @@ OTHER_VALUES = {
     "lfs_threshold": '"500kB"',
     "lfs_url": '"https://lfs.example.org/me/my-model/info/lfs"',
     "rate_limit": '"50MB/s"',
+    "headroom": '"1GB"',
+    "offline_limit": '"0"',
+    "shutdown_grace": '"1m"',
 }
 
 
