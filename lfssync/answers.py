@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lfssync.model import Deferred, Receipt, State
+from lfssync.model import Deferred, LfsObject, Receipt, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class MirrorStatus:
     error: dict[str, Any] | None = None
     tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    scrubbed_at: float | None = None
 
 
 class LogKind(StrEnum):
@@ -94,6 +95,50 @@ class Release:
     version: str
     commit: str
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class LostObject:
+    """An LFS object that commits name and the remote does not give.
+
+    Args:
+        oid: Its name.
+        size_bytes: How large it should be.
+        path: A file that it belongs to, for people; empty where none is known.
+        remedy: What to do.
+        is_claimed: Whether the remote says that it has it, and gives other bytes.
+    """
+
+    oid: str
+    size_bytes: int
+    path: str
+    remedy: str
+    is_claimed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What a look at the LFS objects of a remote found.
+
+    Args:
+        objects: How many the remote's history names.
+        looked: How many of them the remote was asked about.
+        sampled: How many were downloaded and hashed.
+        missing: What the remote lacked.
+        damaged: What it gave with other bytes.
+        mended: What of these was sent again, and is there now.
+        lost: The others.
+        since: Since when all objects have been confirmed, in seconds since the epoch; None while some never were.
+    """
+
+    objects: int
+    looked: int
+    sampled: int
+    missing: tuple[LfsObject, ...]
+    damaged: tuple[LfsObject, ...]
+    mended: tuple[LfsObject, ...]
+    lost: tuple[LostObject, ...]
+    since: float | None
 
 
 @dataclass(frozen=True, slots=True)

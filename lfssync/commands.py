@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from lfssync import addcommand, choosing, logincommands, terminal
+from lfssync import addcommand, choosing, logincommands, scrubcommand, terminal
 from lfssync.answers import MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, Monitor, PassResult, silent
@@ -170,6 +170,13 @@ def wait(arguments: Namespace, places: Places) -> int:
     return terminal.worst(codes)
 
 
+def scrub(arguments: Namespace, places: Places) -> int:
+    """Look at all LFS objects on the remotes."""
+    mirrors = choosing.all_mirrors(places)
+    wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
+    return scrubcommand.scrub(wanted, arguments, places, lambda name: _monitor(arguments, name))
+
+
 def tag(arguments: Namespace, places: Places) -> int:
     """Release a version."""
     from lfssync import operations, output
@@ -281,6 +288,7 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "doctor": doctor,
     "sync": sync,
     "wait": wait,
+    "scrub": scrub,
     "push": push,
     "run": run,
     "tag": tag,

@@ -81,11 +81,13 @@ class Delivery:
 
         Costs what those commits changed.
         """
-        git = self.repository.git
-        wanted = f"{head}\n" + (f"^{tip}\n" if tip else "")
-        named = git.run(
+        return self.named(head, *([f"^{tip}"] if tip else []))
+
+    def named(self, *revisions: str) -> list[LfsObject]:
+        """Every LFS object that is named in these revisions, oldest commit first; `^` before one leaves out its own."""
+        named = self.repository.git.run(
             "rev-list", "--reverse", "--in-commit-order", "--objects", "--no-object-names", "--filter=blob:limit=1024",
-            "--stdin", given=wanted.encode(),
+            "--stdin", given="".join(f"{revision}\n" for revision in revisions).encode(),
         ).stdout  # fmt: skip
         return list(self.repository.pointers(named.decode().split()).values())
 

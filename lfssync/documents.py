@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfssync import __version__
-from lfssync.answers import LogEntry, MirrorStatus
+from lfssync.answers import LogEntry, MirrorStatus, Scrubbed
 from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _status_document(status: MirrorStatus) -> Document:
         "verified_at": iso_time(status.verified_at),
         "error": None if status.error is None else _error_document(status.error),
         "tags": list(status.tags),
+        "scrubbed_at": iso_time(status.scrubbed_at),
     }
 
 
@@ -123,7 +124,7 @@ def failure_document(name: str, error: LfssyncError) -> Document:
 
 
 def sync_document(mirrors: Sequence[Document]) -> Document:
-    """The answer of `sync --json`."""
+    """The answer of `sync --json` and of `scrub --json`."""
     return {"version": __version__, "mirrors": list(mirrors)}
 
 
@@ -143,6 +144,29 @@ def doctor_document(found: Sequence[Finding]) -> Document:
             for finding in found
         ],
     }
+
+
+def scrub_document(name: str, scrubbed: Scrubbed) -> Document:
+    """One mirror in the answer of `scrub --json`, when its remote could be asked."""
+    return {
+        "name": name,
+        "objects": scrubbed.objects,
+        "sampled": scrubbed.sampled,
+        "missing": [lfs.oid for lfs in scrubbed.missing],
+        "damaged": [lfs.oid for lfs in scrubbed.damaged],
+        "mended": [lfs.oid for lfs in scrubbed.mended],
+        "lost": [
+            {"oid": one.oid, "bytes": one.size_bytes, "path": one.path, "remedy": one.remedy} for one in scrubbed.lost
+        ],
+        "scrubbed_at": iso_time(scrubbed.since),
+        "error": None,
+    }
+
+
+def unscrubbed_document(name: str, error: LfssyncError) -> Document:
+    """One mirror in the answer of `scrub --json`, when its remote could not be asked; the keys of `scrub_document`."""
+    empty = scrub_document(name, Scrubbed(0, 0, 0, (), (), (), (), None))
+    return {**empty, "error": {"kind": error.kind, "message": exact(error.message), "remedy": exact(error.remedy)}}
 
 
 def log_document(name: str, entries: Sequence[LogEntry]) -> Document:

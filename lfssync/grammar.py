@@ -215,6 +215,19 @@ COMMANDS = (
         ),
     ),
     Command(
+        "scrub",
+        "Deliver",
+        "look at all LFS objects on the remote, and mend them",
+        "Asks the remote about every LFS object that its history names, and downloads a few to hash them; on a disk "
+        "all are hashed. What is missing or damaged is sent again, when the directory or this machine still has it.",
+        ("lfssync scrub my-model --sample 10", "lfssync scrub my-model --sample all"),
+        (
+            _mirror(Count.AT_MOST_ONE, "the mirror whose remote to look at (all)"),
+            _option("--sample", metavar="COUNT", default="3", help="how many objects to download, or all (3)"),
+            _JSON,
+        ),
+    ),
+    Command(
         "push",
         "Deliver",
         "deliver a directory once, nothing configured",

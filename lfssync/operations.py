@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lfssync.adding import create, require_readable
-from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult
+from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult, Scrubbed
 from lfssync.control import ask
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.executors import Operations, connect, poke, stoppable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DaemonInfo", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
-    "remove", "restore", "run", "status", "whoami",
+    "remove", "restore", "run", "scrub", "status", "whoami",
 ]  # fmt: skip
 
 PING_TIMEOUT_S = 2.0
@@ -115,6 +115,16 @@ def restore(places: Places, mirror: Mirror, destination: Path, revision: str | N
     require_programs()
     session = Session(monitor, login=Ladder.configured(places, os.environ))
     return restoring.restore(mirror, places.mirror_state(mirror.name), destination, revision, session)
+
+
+def scrub(places: Places, mirror: Mirror, sample: int | None, monitor: Monitor) -> Scrubbed:
+    """Look at every LFS object on the remote, in this process; see `scrub.scrub`."""
+    from lfssync import scrub as scrubbing
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.workbench import Session
+
+    session = Session(monitor, login=Ladder.configured(places, os.environ))
+    return stoppable(session, lambda: scrubbing.scrub(mirror, places.mirror_state(mirror.name), sample, session))
 
 
 def push(

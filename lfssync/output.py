@@ -17,7 +17,7 @@ from lfssync.model import Deferred, PassResult, State, human_bytes, show
 from lfssync.terminal import Line, Span, Style, escape, line
 
 if TYPE_CHECKING:
-    from lfssync.answers import Login, Logout, PushResult, Release
+    from lfssync.answers import Login, Logout, PushResult, Release, Scrubbed
     from lfssync.findings import Finding
     from lfssync.model import Mirror
     from lfssync.operations import DaemonInfo
@@ -133,6 +133,8 @@ def _status_block(status: MirrorStatus, now: float) -> list[Line]:
     ]
     if status.head != status.pushed:
         lines.append(_field("head", f"{short(status.head)}, not on the remote yet (there: {short(status.pushed)})"))
+    if status.scrubbed_at is not None:
+        lines.append(_field("scrubbed", f"all LFS objects were in order {age(status.scrubbed_at, now)} or later"))
     if status.tags:
         rest = len(status.tags) - TAGS_IN_STATUS
         more = f" and {rest} more" if rest > 0 else ""
@@ -262,6 +264,20 @@ def pushed_lines(remote: str, branch: str, result: PushResult) -> list[Line]:
     what = f"{files(result.files)} ({human_bytes(result.size_bytes)})"
     release = f", released as {result.release.version}" if result.release else ""
     return [line(f"{what} → {remote}, branch {branch}{release}, verified at {short(result.commit)}")]
+
+
+def scrubbed_lines(name: str, scrubbed: Scrubbed) -> list[Line]:
+    """The answer of `scrub` for one mirror."""
+    bad = len(scrubbed.missing) + len(scrubbed.damaged)
+    found = "all in order" if not bad else f"{len(scrubbed.missing)} missing, {len(scrubbed.damaged)} damaged"
+    mended = f", {len(scrubbed.mended)} sent again" if scrubbed.mended else ""
+    sampled = f" ({scrubbed.sampled} downloaded and hashed)" if scrubbed.sampled else ""
+    count = f"{scrubbed.objects} LFS object{'s'[: scrubbed.objects != 1]}"
+    lines = [line(Span(name, Style.STRONG), f": {count} on the remote{sampled}: {found}{mended}")]
+    for one in scrubbed.lost:
+        what = f"{one.path or 'an object'} ({human_bytes(one.size_bytes)}, lfs {one.oid[:SHORT_LFS_OID]})"
+        lines += [_field("lost", what, Style.BAD), _field("remedy", one.remedy, Style.STRONG)]
+    return lines
 
 
 def restored_lines(name: str, destination: str, result: RestoreResult) -> list[Line]:

@@ -41,6 +41,7 @@ from lfssync.reconcile import place, reconcile
 from lfssync.report import Report
 from lfssync.repository import Refs, Repository
 from lfssync.scan import IGNORE_FACT, most_is_gone, scan
+from lfssync.scrub import a_little
 from lfssync.store import PROVEN_FACT, REMOTES_FACT, Store
 from lfssync.waiting import FACT as WAITING_FACT
 from lfssync.waiting import Waiting
@@ -67,6 +68,7 @@ class Order:
         paths: Where to look, or None for everywhere.
         accept_deletions: The user approved what the mirror is blocked on.
         verify: Ask the remote even if nothing changed here.
+        scrubs: Look at some of the remote's LFS objects afterwards, once a day.
         message: The commit message, instead of one made from the changes.
         unreached: Why the remote is known to be out of reach: it is not asked, what has settled is kept here.
         wait_lock_s: How long to wait for another pass that is under way, in seconds.
@@ -76,6 +78,7 @@ class Order:
     paths: frozenset[bytes] | None = None
     accept_deletions: bool = False
     verify: bool = False
+    scrubs: bool = False
     message: str | None = None
     unreached: LfssyncError | None = None
     wait_lock_s: float = 3600.0
@@ -120,6 +123,9 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
             return under_way.prepare()
         result = under_way.run()
         report.success(result)
+        if order.scrubs:
+            with contextlib.suppress(LfssyncError):  # another pass does it
+                a_little(bench, store, mirror, session, time.time())
         return result
 
 

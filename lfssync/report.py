@@ -7,11 +7,11 @@ checks that, so a killed pass never shows as working.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from lfssync.answers import LogKind, MirrorStatus
+from lfssync.answers import LogKind, LostObject, MirrorStatus
 from lfssync.closing import LEFT
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.lock import is_held
@@ -19,6 +19,8 @@ from lfssync.model import Change, Deferred, Mirror, PassResult, State, human_byt
 from lfssync.store import Store, reading
 
 _FACT = "status"
+_SCRUB_FACT = "scrub"
+
 _SHOWN_DEFERRED = 100
 _NAMED = 3
 
@@ -114,6 +116,33 @@ class Report:
             with self._store.transaction():
                 self._store.append(time.time(), LogKind.REFUSED if refused else LogKind.FAILED, None, error.message)
 
+    def scrubbed(
+        self, endpoint: str, at: float, since: float | None, lost: Sequence[LostObject], good: Collection[str]
+    ) -> None:
+        """LFS objects of the remote were looked at.
+
+        Args:
+            endpoint: The name under which evidence about it is recorded.
+            at: Now, in seconds since the epoch.
+            since: Since when all have been confirmed, in the same.
+            lost: What the remote does not give, and nobody else has.
+            good: Oids of those that are in order.
+        """
+        before = _scrub_record(self._store, self._mirror)
+        told = {row[0]: row for row in before.get("lost", []) if row[0] not in good}
+        told |= {one.oid: [one.oid, one.path, one.remedy, at, one.is_claimed] for one in lost}
+        record = {
+            "last": at,
+            "since": since,
+            "lost": list(told.values()),
+            "endpoint": endpoint,
+            "of": _place(self._mirror),
+        }
+        with self._store.transaction():
+            self._store.record_facts({_SCRUB_FACT: record})
+            if lost:
+                self._store.append(at, LogKind.FAILED, None, _lost(list(told.values()))["message"])
+
     def _record(self) -> dict[str, Any]:
         record = self._store.fact(_FACT)
         return record if isinstance(record, dict) and record.get("of") == _place(self._mirror) else {}
@@ -136,6 +165,32 @@ def _told(error: LfssyncError, since: float) -> dict[str, Any]:
     return {"kind": error.kind, "message": error.message, "remedy": error.remedy, "since": since}
 
 
+def _scrub_record(store: Store, mirror: Mirror) -> dict[str, Any]:
+    record = store.fact(_SCRUB_FACT)
+    return record if isinstance(record, dict) and record.get("of") == _place(mirror) else {}
+
+
+def _still_lost(store: Store, scrubs: dict[str, Any]) -> list[Sequence[Any]]:
+    """The lost objects that the remote has not taken since; what it only claims to have counts for nothing."""
+    rows: list[Sequence[Any]] = scrubs.get("lost", [])
+    taken = store.confirmed(scrubs["endpoint"], (row[0] for row in rows)) if rows else set()
+    return [row for row in rows if row[0] not in taken or row[4]]
+
+
+def last_scrub(store: Store, mirror: Mirror) -> float | None:
+    """When LFS objects of the remote were looked at last, in seconds since the epoch."""
+    last = _scrub_record(store, mirror).get("last")
+    return last if isinstance(last, int | float) else None
+
+
+def _lost(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The error that stands in `status` for as long as the remote has lost objects."""
+    names = ", ".join(f"{path} ({oid[:10]})" if path else oid[:10] for oid, path, *_ in rows[:_NAMED])
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    message = f"LFS objects that commits name are missing or damaged on the remote: {names}{more}"
+    return {"kind": "blocked", "message": message, "remedy": rows[0][2], "since": min(row[3] for row in rows)}
+
+
 def _place(mirror: Mirror) -> list[str]:
     """What a record is about: it says nothing about the same mirror with another remote."""
     return [str(mirror.path), mirror.remote, mirror.branch, mirror.into]
@@ -150,12 +205,16 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
         tags: Unused when the store knows the released tags.
     """
     record: dict[str, Any] = {}
+    scrubs: dict[str, Any] = {}
+    lost: list[Sequence[Any]] = []
     try:
         with reading(state_dir / "state.db") as store:
             if store is not None:
                 found = store.fact(_FACT)
                 if isinstance(found, dict) and found.get("of") == _place(mirror):  # else it tells of another remote
                     record = found
+                scrubs = _scrub_record(store, mirror)
+                lost = _still_lost(store, scrubs)
                 refs = [receipt.ref for receipt in store.receipts()] if record else []
                 tags = tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))
     except TransientError as error:
@@ -163,6 +222,8 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
     state = State(record.get("state", State.IDLE))
     if state.is_working and not is_held(state_dir):
         state = State.SETTLING  # its pass was killed; the next one takes up what is left
+    if lost and not record.get("error") and not state.is_working:
+        state, record = State.BLOCKED, record | {"error": _lost(lost)}
     pending = record.get("pending", {"files": 0, "bytes": 0})
     return MirrorStatus(
         mirror.name,
@@ -179,4 +240,5 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
         record.get("error"),
         tags,
         tuple(record.get("warnings", ())),
+        scrubs.get("since"),
     )

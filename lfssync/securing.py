@@ -15,7 +15,7 @@ from math import inf
 from pathlib import Path
 
 from lfssync.closing import BATCH_BYTES, LEFT, LastCall, TimeIsUp
-from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.errors import BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.keeping import Keeper, admit
 from lfssync.model import STILL_CHANGING, Change, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
 from lfssync.pins import PINS, Share
@@ -275,6 +275,16 @@ class Securing:
             for source in sources:
                 os.close(source.fd)
         return texts
+
+    def mend(self, lfs: LfsObject, root: Path) -> BlockedError | None:
+        """Send an object again that the remote has lost; gives the reason where that cannot be done."""
+        try:
+            self._send_found([lfs], root)
+        except RefusedError:
+            raise
+        except BlockedError as error:
+            return error
+        return None
 
     def _nowhere(self, lfs: LfsObject) -> BlockedError:
         aside = self.keeper.set_aside(lfs)

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS files (
     PRIMARY KEY (directory, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     endpoint TEXT, oid TEXT, confirmed_at REAL, PRIMARY KEY (endpoint, oid)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    endpoint TEXT, oid TEXT, at REAL, PRIMARY KEY (endpoint, oid)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
     ref TEXT PRIMARY KEY, commit_oid TEXT, objects INTEGER, object_bytes INTEGER, verified_at REAL);
 CREATE TABLE IF NOT EXISTS history (
@@ -220,6 +222,24 @@ class Store:
         """Forget all acknowledgements: a remote lost something. Call within `transaction`."""
         self._db.execute("DELETE FROM objects")
         self.record_facts({PROVEN_FACT: None})
+
+    def confirmations(self, endpoint: str) -> dict[str, float]:
+        """When the endpoint acknowledged objects last, in seconds since the epoch, by oid."""
+        return dict(self._db.execute("SELECT oid, confirmed_at FROM objects WHERE endpoint = ?", (endpoint,)))
+
+    def forget_objects(self, endpoint: str, oids: Iterable[str]) -> None:
+        """Forget that the endpoint acknowledged objects: it lost them. Call within `transaction`."""
+        rows = [(endpoint, oid) for oid in oids]
+        self._db.executemany("DELETE FROM objects WHERE endpoint = ? AND oid = ?", rows)
+        self._db.executemany("DELETE FROM seen WHERE endpoint = ? AND oid = ?", rows)
+
+    def seen(self, endpoint: str) -> dict[str, float]:
+        """When objects were looked at by a scrub and found in order, in seconds since the epoch, by oid."""
+        return dict(self._db.execute("SELECT oid, at FROM seen WHERE endpoint = ?", (endpoint,)))
+
+    def record_seen(self, endpoint: str, oids: Iterable[str], at: float) -> None:
+        """Record that a scrub found objects in order; call within `transaction`."""
+        self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", ((endpoint, oid, at) for oid in oids))
 
     def unconfirmed(self, endpoint: str, since: float) -> list[LfsObject]:
         """The LFS objects of recorded files that the endpoint has not acknowledged since a time.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from pathlib import Path
 from lfssync import backoff
 from lfssync.closing import LAST, LEFT, UNDER_WAY
 from lfssync.credentials import Credentials
-from lfssync.debounce import MAX_PATHS, Debounce, Due
+from lfssync.debounce import Debounce, Due
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.firstpass import run_pass
+from lfssync.inbox import Inbox
 from lfssync.lock import BusyError
 from lfssync.model import EVERYTHING, Hint, Mirror, PassResult, human_bytes, show
 from lfssync.outofreach import OutOfReachError
@@ -83,7 +83,7 @@ class Worker:
         self.session = Session(login=login)
         self.trouble: Trouble | None = None
         self._state_dir = state_dir
-        self._inbox = _Inbox(wake)
+        self._inbox = Inbox(wake)
         ahead_s = max(mirror.quiet_s, mirror.max_wait_s / _AHEAD_SHARE, _AHEAD_MIN_S)
         self._debounce = Debounce(mirror.quiet_s, mirror.max_wait_s, mirror.min_interval_s, ahead_s=ahead_s)
         self._watcher = Watcher(mirror.path, self._inbox.put)
@@ -224,9 +224,12 @@ class Worker:
         began = time.monotonic()
         try:
             # Whoever has the lock may have it for hours, and other mirrors need the place of this pass.
-            unreached = None if self._asks and not due.is_ahead else self._unreached
             aim = Aim.PREPARE if due.is_ahead else Aim.DELIVER
-            order = Order(due.paths, verify=self._verifies, unreached=unreached, wait_lock_s=0.0, aim=aim)
+            unreached = None if self._asks and not due.is_ahead else self._unreached
+            scrubs = self._verifies and self._closes_at is None
+            order = Order(
+                due.paths, verify=self._verifies, scrubs=scrubs, unreached=unreached, wait_lock_s=0.0, aim=aim
+            )
             result = run_pass(self.mirror, self._state_dir, order, self.session)
         except LfssyncError as error:
             failure = error
@@ -275,7 +278,7 @@ class Worker:
             self._failed(error, now)
         self._unreached = error
         if error.result.committed:
-            _log.info("%s: committed here as %s", self.mirror.name, (error.result.commit or "")[:7])
+            self._say_committed(error.result, "committed here as")
         self._wait_for_rest(error.result, now)
 
     def _succeeded(self, result: PassResult, took_s: float, now: float) -> None:
@@ -289,11 +292,14 @@ class Worker:
             self._verifies, self._verify_at = False, now + VERIFY_EVERY_S
         if result.committed:
             self._debounce.pushed(now)
-            done = f"{result.added} added, {result.changed} changed, {result.removed} removed"
-            _log.info("%s: %s, verified at %s", self.mirror.name, done, (result.commit or "")[:7])
+            self._say_committed(result, "verified at")
         else:
             self._look_took_s = took_s
         self._wait_for_rest(result, now)
+
+    def _say_committed(self, result: PassResult, how: str) -> None:
+        done = f"{result.added} added, {result.changed} changed, {result.removed} removed"
+        _log.info("%s: %s, %s %s", self.mirror.name, done, how, (result.commit or "")[:7])
 
     def _wait_for_rest(self, result: PassResult, now: float) -> None:
         """See to it that what had to wait is looked at again."""
@@ -359,38 +365,3 @@ class Worker:
         if self._polls is None:
             return self.mirror.rescan_s
         return min(max(_POLL_S, self._look_took_s * polling / _POLL_SHARE), self.mirror.rescan_s)
-
-
-class _Inbox:
-    """Hints on their way from the watching thread to the main thread; no more than `MAX_PATHS` of them.
-
-    Args:
-        wake: Called for the first hint, unless the main thread is known to look soon anyway.
-    """
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.is_expected = False
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._paths: dict[bytes | None, None] = {}
-        self._first = 0.0
-        self._last = 0.0
-
-    def put(self, hint: Hint) -> None:
-        """Add a hint of this moment."""
-        now = time.monotonic()
-        with self._lock:
-            is_first = not self._paths
-            self._first, self._last = (now if is_first else self._first), now
-            if len(self._paths) < MAX_PATHS:
-                self._paths[hint.path] = None
-            else:
-                self._paths = {None: None}
-        if is_first and not self.is_expected:
-            self._wake()
-
-    def take(self) -> tuple[list[bytes | None], float, float]:
-        """The paths that were hinted, and when the first and the last hint came in monotonic seconds."""
-        with self._lock:
-            paths, self._paths = list(self._paths), {}
-            return paths, self._first, self._last

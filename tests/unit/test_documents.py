@@ -58,6 +58,7 @@ def test_status_is_the_contracts_document() -> None:
                 "verified_at": "2026-11-18T11:06:40Z",
                 "error": {"kind": "blocked", "message": "m", "remedy": "r", "since": "2026-11-18T11:00:00Z"},
                 "tags": ["v2.0.1"],
+                "scrubbed_at": None,
             }
         ],
     }
