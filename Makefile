@@ -70,7 +70,8 @@ system-for-bench:
 	@$(call system,curl)
 
 system-for-test:
-	@$(call system,git git-lfs strace fish zsh setsid:util-linux systemd-analyze:systemd \
+	@$(call system,git git-lfs strace fish zsh setsid:util-linux mount mkfs.ext4:e2fsprogs \
+		mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs systemd-analyze:systemd \
 		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus nginx:nginx-light)
 
 # $(1): what pip installs. An environment that works is brought up to date, any other is made anew.

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -170,7 +170,8 @@ class FastImport:
 
     def _write(self, data: bytes) -> None:
         if self._child is None:
-            self._stderr = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
+            stderr = open(os.memfd_create("stderr"), "w+b")  # noqa: SIM115  (the stack closes it)
+            self._stderr = self._stack.enter_context(stderr)
             self._child = self._stack.enter_context(
                 self._git.start(
                     "fast-import",

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lfssync.attributes import Verdict, classify, parse_pointer
@@ -31,6 +31,8 @@ _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 Publish = Callable[[str | None, str], None]
 """Told the commit that the branch is about to get (it may be the one before), and the new picture of the directory."""
 _POINTER_SIZES_BYTES = range(100, 1024)
+_ROOM = "lfssync-"
+"""How the names of our own folders for temporary files begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,19 @@ class Repository:
         return f"refs/remotes/origin/{self.branch}"
 
     def create(self) -> None:
-        """Make the git dir if it is not there. It is bare: no file of the mirrored directory ever configures it."""
-        if not (self.git.git_dir / "HEAD").is_file():
-            self.git.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            set_aside(self.git.git_dir)
-            self.git.run(
-                "init", "--quiet", "--bare", "--template=", "--initial-branch", self.branch, str(self.git.git_dir)
-            )
+        """Make the git dir if it is not there, all of it or nothing.
+
+        It is bare: no file of the mirrored directory ever configures it.
+        """
+        git_dir = self.git.git_dir
+        if not (git_dir / "HEAD").is_file():
+            git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            set_aside(git_dir)
+            fresh = git_dir.with_name(f"{git_dir.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            init = ("init", "--quiet", "--bare", "--template=", "--initial-branch", self.branch)
+            replace(self.git, git_dir=fresh).run(*init, str(fresh))
+            os.rename(fresh, git_dir)
 
     def clear_leftovers(self) -> None:
         """Remove what a killed run of ours left behind; call under the mirror's lock, so nobody of ours is at work."""
@@ -81,6 +89,8 @@ class Repository:
         for pattern in ("fast_import_crash_*", "objects/pack/tmp_*", "objects/??/tmp_obj_*", "tmp_*"):
             for leftover in folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
+        for room in (*folder.glob(f"{_ROOM}*"), *folder.glob(f"lfs/objects/{_ROOM}*"), folder / "git-lfs"):
+            shutil.rmtree(room, ignore_errors=True)
 
     def refs(self) -> Refs:
         """Where the refs stand, by one look."""
@@ -201,7 +211,8 @@ class Repository:
         given = b"".join(path + b"\0" for path in found if can_be(path))
         if not given:
             return found
-        with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
+        # Not in the system's folder for such: there nobody takes away what a killed run leaves.
+        with tempfile.TemporaryDirectory(prefix=_ROOM, dir=self.git.git_dir) as folder:
             for path, text in attributes.items():
                 if not can_be(path) or b"/.gitattributes/" in b"/" + path:
                     continue

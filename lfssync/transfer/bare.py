@@ -22,7 +22,7 @@ from lfssync.errors import AbsentError, BlockedError, LfssyncError, TransientErr
 from lfssync.gitcommand import Git
 from lfssync.model import LfsObject, Monitor, Progress, State, show
 from lfssync.transfer import Source, Uploaded
-from lfssync.transfer.copying import copy_checked, holds, sync_file, workroom
+from lfssync.transfer.copying import clear_leftovers, copy_checked, holds, sync_file, workroom
 
 _COPIERS = 2
 _SHARED = {"group": 0o060, "true": 0o060, "1": 0o060, "all": 0o064, "world": 0o064, "everybody": 0o064, "2": 0o064}
@@ -59,6 +59,8 @@ class BareTransfer:
     def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
         """See `Transfer.missing`; what is there is hashed, so a damaged object counts as missing."""
         with _translated(self.repository), ThreadPoolExecutor(_COPIERS, thread_name_prefix="check") as pool:
+            if objects and self._objects.is_dir():
+                clear_leftovers(self._objects)
             there = list(pool.map(lambda lfs: holds(self.file(lfs), lfs), objects))
         return [lfs for lfs, good in zip(objects, there, strict=True) if not good]
 

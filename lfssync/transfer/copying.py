@@ -126,7 +126,7 @@ def workroom(folder: Path) -> Iterator[Path]:
     Args:
         folder: Where to make it; has to be there.
     """
-    _clear_leftovers(folder)
+    clear_leftovers(folder)
     while (made := _locked_room(folder)) is None:
         continue  # another run took it for a leftover before it was locked
     room, fd = made
@@ -151,7 +151,8 @@ def _locked_room(folder: Path) -> tuple[Path, int] | None:
     return None
 
 
-def _clear_leftovers(folder: Path) -> None:
+def clear_leftovers(folder: Path) -> None:
+    """Take away the rooms of runs that were killed, as far as they are ours."""
     for name in os.listdir(folder):
         if not name.startswith(_PREFIX):
             continue
