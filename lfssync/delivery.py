@@ -21,6 +21,7 @@ from lfssync.giterrors import explain, telling_line
 from lfssync.merging import merge
 from lfssync.model import LfsObject
 from lfssync.repository import Refs, Repository
+from lfssync.pushing import noted, take_away
 
 LOOK_TIMEOUT_S = 120.0
 MERGE_TRIES = 8
@@ -59,6 +60,7 @@ class Delivery:
             `tip` as the remote has it; `head` moved forward to it when we had nothing of our own beyond.
         """
         repository = self.repository
+        take_away(repository.git.git_dir, self.url)
         tip = self.look(repository.head_ref).get(repository.head_ref)
         if tip != refs.tip:
             if tip is not None:
@@ -125,7 +127,8 @@ class Delivery:
             assert refs.head is not None
             if refs.tip is not None and not self.repository.is_ancestor(refs.tip, refs.head):
                 refs = merge(self.repository, refs, who)
-            refused = self._push_once(refs, tags)
+            with noted(self.repository.git.git_dir, self.url):
+                refused = self._push_once(refs, tags)
             if refused is None:
                 self.repository.update_refs({self.repository.tip_ref: (refs.tip, refs.head)})
                 return Refs(refs.head, refs.head, refs.mirrored)

@@ -125,6 +125,7 @@ HOUSE = (
     "lfssync.outofreach",
     "lfssync.securing",
     "lfssync.merging",
+    "lfssync.pushing",
     "lfssync.delivery",
     "lfssync.workbench",
     "lfssync.intake",
