@@ -143,8 +143,9 @@ class Delivery:
 
     def _push_once(self, refs: Refs, tags: dict[str, str], atomic: str = "--atomic") -> LfssyncError | None:
         specs = [f"{refs.head}:{self.repository.head_ref}", *(f"{oid}:refs/tags/{name}" for name, oid in tags.items())]
+        receive_pack = _DURABLE_RECEIVE_PACK if self.url.startswith(("/", "file://")) else _RECEIVE_PACK
         output = self.repository.git.run(
-            "push", "--porcelain", "--no-verify", atomic, "--receive-pack", _RECEIVE_PACK, self.url, *specs,
+            "push", "--porcelain", "--no-verify", atomic, "--receive-pack", receive_pack, self.url, *specs,
             timeout_s=NETWORK_TIMEOUT_S, accept=range(256), remote=self.url,
         )  # fmt: skip
         if output.status == 0:
@@ -199,6 +200,9 @@ class Delivery:
 
 
 _RECEIVE_PACK = "git-receive-pack"
+_DURABLE_RECEIVE_PACK = "git -c core.fsync=committed,reference receive-pack"
+"""For a repository on a disk of this machine: by itself git syncs neither refs nor loose objects there, so after a loss
+of power a branch that was verified could be empty. Hosts decide for themselves, and know no other command."""
 
 
 def _refusal(output: Output, url: str) -> LfssyncError:
