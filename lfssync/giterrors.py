@@ -70,8 +70,8 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         "another git command is at work there: let it finish",
     ),
     (
-        r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|Cannot allocate memory|"
-        r"Out of memory|Too many open files|Resource temporarily unavailable|Permission denied|"
+        r"No space left on device|Out of diskspace|Disk quota exceeded|Read-only file system|Input/output error|"
+        r"Cannot allocate memory|Out of memory|Too many open files|Resource temporarily unavailable|Permission denied|"
         r"unable to create (temporary file|thread)",
         TransientError,
         "free disk space or mend the permissions of lfssync's state folder",
