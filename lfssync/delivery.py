@@ -20,8 +20,8 @@ from lfssync.gitcommand import NETWORK_TIMEOUT_S, Output
 from lfssync.giterrors import explain, telling_line
 from lfssync.merging import merge
 from lfssync.model import LfsObject
-from lfssync.repository import Refs, Repository
 from lfssync.pushing import noted, take_away
+from lfssync.repository import Refs, Repository
 
 LOOK_TIMEOUT_S = 120.0
 MERGE_TRIES = 8
@@ -223,7 +223,9 @@ def _refusal(output: Output, url: str) -> LfssyncError:
     if "cannot create" in told:
         return RefusedError(f"{url} refuses the push: {reason}", "choose another name, or remove the one in the way")
     if re.search(
-        r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error", reason
+        r"fetch first|non-fast-forward|stale info|cannot lock ref|failed to update ref|unpacker error|"
+        r"couldn't (write|close|set) '|No space left on device|Disk quota exceeded",
+        reason,
     ):
         return TransientError(f"{url} does not take the push: {reason}", "it is tried again")
     if "already exists" in reason:

@@ -23,7 +23,7 @@ PLENTY_BYTES = 64 << 20
 PAGE_BYTES = 4096
 SIZES_EACH = 6
 
-FULL = re.compile(r"no space left|disk is full|disk I/O error|out of diskspace", re.IGNORECASE)
+FULL = re.compile(r"no space left|disk is full|disk I/O error|out of diskspace|couldn't write", re.IGNORECASE)
 
 
 @pytest.fixture
