@@ -179,7 +179,8 @@ class _Pass:
         refs = self.bench.refs()
         last = self.store.receipt(self.repository.head_ref)
         is_delivered = refs.head == refs.tip and (last.commit if last else None) == refs.head
-        if is_delivered and not (changes.changed or changes.removed or self.order.verify):
+        is_asked = self.order.verify or self.order.unreached is not None
+        if is_delivered and not (changes.changed or changes.removed or is_asked):
             self._remember([], [], changes)
             return PassResult(refs.head, last, warnings=tuple(self.warnings))
         refs = self._reach(refs)

@@ -18,11 +18,12 @@ from lfssync.errors import BlockedError, NotDoneError, TransientError
 from lfssync.gitcommand import Git
 from lfssync.model import Plan, Progress, State
 from lfssync.outofreach import OutOfReachError
-from lfssync.pipeline import Order
+from lfssync.pipeline import Aim, Order, run_pass
 from lfssync.releases import release
 from lfssync.report import read_status
 from lfssync.repository import Repository
 from lfssync.workbench import Session
+from tests.contract.lfsserver import Reply, serving
 from tests.helpers import assert_whole, clone, git, objects_of_history, random_bytes, write
 from tests.integration.daemons import (
     LFSSYNC,
@@ -207,6 +208,54 @@ def test_only_the_lfs_objects_cannot_be_taken(site: Site) -> None:
     site.sync()
     assert len(objects_of_history(site.remote)) == 2
     site.assert_mirrored()
+
+
+@pytest.mark.parametrize("at", ["POST", "PUT"], ids=["asked for objects", "in the middle of an upload"])
+def test_a_server_that_wants_to_be_left_alone_for_an_hour(site: Site, tmp_path: Path, at: str) -> None:
+    """It is told apart from git's own host, which answers; and the wait that it asks for is handed on."""
+    busy = Reply(503, headers={"Retry-After": "3600"})
+    with serving(tmp_path / "served") as server:
+        site.configure(lfs_url=f"{server.address}/model.git/info/lfs")
+        server.interfere = lambda asked: busy if asked.method == at else None
+        error = cut_off(site, checkpoint(1))
+        assert error.retry_after_s == 3600
+        assert len(copies(site)) == 1
+        assert len(subjects(site)) == 1
+        cut_off(site, checkpoint(2))
+        server.interfere = lambda asked: None
+        site.sync()
+        assert len(subjects(site)) == 3
+        for number in (1, 2):
+            assert server.size(hashlib.sha256(random_bytes(number, SIZE)).hexdigest()) == SIZE
+    assert copies(site) == []
+
+
+def test_a_server_that_is_not_there(site: Site) -> None:
+    site.configure(lfs_url="http://127.0.0.1:1/model.git/info/lfs")
+    error = cut_off(site, checkpoint(1))
+    assert "connection" in error.message
+    assert len(copies(site)) == 1
+
+
+def test_what_is_sent_ahead_is_kept_meanwhile(site: Site) -> None:
+    """The pass that follows reads it no more, and it needs no more room."""
+    site.configure(offline_limit_bytes=SIZE + 1000)
+    session = Session()
+    with out_of_reach(site):
+        site.lay({b"model.bin": random_bytes(1, SIZE)})
+        run_pass(site.mirror, site.state, Order(aim=Aim.PREPARE), session)
+        assert len(copies(site)) == 1
+        assert len(history.log(site.mirror, site.state, 10)) == 1
+        assert b"model.bin" not in read_by_a_pass(site, session)
+        assert len(history.log(site.mirror, site.state, 10)) == 2
+    site.sync()
+    site.assert_mirrored()
+
+
+def test_a_pass_that_must_not_ask_says_nothing_about_the_remote(site: Site) -> None:
+    with pytest.raises(OutOfReachError):
+        run_pass(site.mirror, site.state, Order(unreached=TransientError("gone")), Session())
+    assert status_of(site).state is State.OFFLINE
 
 
 def test_a_one_time_push_keeps_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from lfssync import config, history
 from lfssync.answers import LogKind
 from lfssync.closing import LEFT
 from lfssync.model import Mirror, State
+from tests.contract.lfsserver import serving
 from tests.helpers import objects_of_history, random_bytes, write
 from tests.integration.daemons import (
     Daemon,
@@ -125,6 +126,23 @@ def test_what_is_small_and_valuable_arrives_and_the_rest_is_written_down(
         pair.arrives()
     pair.assert_delivered(tmp_path)
     assert len(objects_of_history(pair.remote)) == 2
+
+
+def test_over_a_slow_line_the_weights_arrive_first(pair: Pair, daemon: Daemon, tmp_path: Path) -> None:
+    """The line takes a second for the weights, and far longer than there is for the state of the optimizer."""
+    with serving(tmp_path / "served") as server:
+        lfs_url = f"{server.address}/model.git/info/lfs"
+        configure(pair.table(**LONG, shutdown_grace="10s", rate_limit="2MB/s", lfs_url=lfs_url))
+        write(pair.directory / "first", b"1")
+        with daemon.start():
+            assert lfssync("sync").returncode == 0
+            write(pair.directory / "a-optimizer.bin", random_bytes(2, 100 << 20))
+            write(pair.directory / "weights.bin", random_bytes(1, 2 << 20))
+            soon(lambda: status().state is State.SETTLING, status)
+            daemon.stop(20)
+        assert set(remote_tree(pair.remote)) == {b"first", b"weights.bin"}
+        assert [one.path for one in status().deferred] == [b"a-optimizer.bin"]
+        assert [path.stat().st_size for path in server.objects.rglob("*") if path.is_file()] == [2 << 20]
 
 
 def test_a_pass_under_way_makes_room_for_what_is_small(pair: Pair, daemon: Daemon) -> None:
