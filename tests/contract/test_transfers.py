@@ -371,7 +371,8 @@ def test_a_monitor_that_stops_leaves_nothing_behind(place: Place, source: Lay) -
 
     with pytest.raises(TransientError, match="stopped"):
         place.transfer.upload([one], stop)
-    assert litter(place) == []
+    notes = f"{place.git_dir}/lfs/uploads/"  # from which an upload in parts goes on
+    assert [left for left in litter(place) if not left.startswith(notes)] == []
 
 
 def test_a_remote_that_is_gone(place: Place, source: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
