@@ -15,7 +15,7 @@ from tests.integration.site import ATTRIBUTES, LFS_LINE, Content, Link, Program,
 
 THRESHOLD = 1000
 BIG = random_bytes(1, 3000).replace(b"\0", b"1")
-SMALL = b"small"
+SMALL = b"small text"
 POINTER = LfsObject("ab" * 32, 12345).pointer()
 BEGIN = b"# lfssync begin"
 

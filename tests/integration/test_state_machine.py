@@ -34,7 +34,7 @@ THRESHOLD_BYTES = 1000
 PLAIN_NAMES = [
     b"a",
     b"b",
-    b"model.safetensors",
+    b"model.onnx",
     b"w.bin",
     b"notes.txt",
     b"sub",
