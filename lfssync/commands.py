@@ -134,7 +134,7 @@ def sync(arguments: Namespace, places: Places) -> int:
                 result = does.sync(mirror, arguments.accept_deletions, monitor)
         except LfssyncError as error:
             answers.append(documents.failure_document(mirror.name, error))
-            codes.append(terminal.report(_about(mirror, error)))
+            codes.append(terminal.report(error.about(mirror.name)))
             continue
         answers.append(documents.pass_document(mirror.name, result))
         if not arguments.json:
@@ -163,7 +163,7 @@ def wait(arguments: Namespace, places: Places) -> int:
             with _monitor(arguments, mirror.name) as monitor:
                 result = does.wait(mirror, max(deadline - started, 0.0), monitor)
         except LfssyncError as error:
-            codes.append(terminal.report(error if isinstance(error, NotDoneError) else _about(mirror, error)))
+            codes.append(terminal.report(error if isinstance(error, NotDoneError) else error.about(mirror.name)))
             continue
         terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
         codes.append(_unfinished(mirror, result))
@@ -301,11 +301,6 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "completion": completion,
 }
 """What runs for each command of `grammar`."""
-
-
-def _about(mirror: Mirror, error: LfssyncError) -> LfssyncError:
-    """The same error, saying which mirror it is about."""
-    return type(error)(f"{mirror.name}: {error.message}", error.remedy)
 
 
 def _unfinished(mirror: Mirror, result: PassResult) -> int:

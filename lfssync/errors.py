@@ -28,6 +28,11 @@ class LfssyncError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
+    def about(self, name: str) -> LfssyncError:
+        """Have it say which mirror it is about; gives itself, of whatever kind and with all that it carries."""
+        self.message = f"{name}: {self.message}"
+        return self
+
 
 class UserError(LfssyncError):
     """Wrong usage or configuration: nothing was changed, fix the input and try again."""

@@ -39,7 +39,7 @@ def scrub(
                 found = operations.scrub(places, mirror, sample, monitor)
         except LfssyncError as error:
             answers.append(documents.unscrubbed_document(mirror.name, error))
-            codes.append(terminal.report(type(error)(f"{mirror.name}: {error.message}", error.remedy)))
+            codes.append(terminal.report(error.about(mirror.name)))
             continue
         answers.append(documents.scrub_document(mirror.name, found))
         if not arguments.json:
