@@ -72,7 +72,7 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     (
         r"No space left on device|Out of diskspace|Disk quota exceeded|Read-only file system|Input/output error|"
         r"Cannot allocate memory|Out of memory|Too many open files|Resource temporarily unavailable|Permission denied|"
-        r"unable to create (temporary file|thread)",
+        r"unable to create (temporary file|thread)|couldn't (write|close|set) '",
         TransientError,
         "free disk space or mend the permissions of lfssync's state folder",
     ),

@@ -139,6 +139,20 @@ class Traced:
             os.kill(self._program, signal.SIGKILL)
 
 
+def failing(command: Sequence[str], calls: str, error: str, when: str, path: str = "") -> list[str]:
+    """The command line that runs a program some of whose system calls fail.
+
+    Args:
+        command: What is run.
+        calls: The calls that fail, as strace(1) takes them.
+        error: How they fail, such as "EIO".
+        when: Which ones, counted in each thread by itself, as strace takes it: "1" the first, "1+" all.
+        path: Only those that are about this path; empty for any.
+    """
+    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", *(("-P", path) if path else ())]
+    return [*words, "-e", f"inject={calls}:error={error}:when={when}", "--", *command]
+
+
 def _stands_still(pid: int) -> bool:
     """Whether no thread of a process runs. Source: proc(5), the field `state`."""
     try:

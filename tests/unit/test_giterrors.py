@@ -28,6 +28,7 @@ READ = "fatal: Could not read from remote repository.\n\nPlease make sure you ha
         ("fatal: detected dubious ownership in repository at '/srv/r.git'\n" + READ, UserError),
         ("fatal: transport 'ext' not allowed", UserError),
         ("fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly", RefusedError),
+        ("fatal: cannot update ref 'refs/heads/m': couldn't write '/x/refs/heads/m.lock'", TransientError),
         ("fatal: sha1 file 'pack/tmp_pack_x' write error. Out of diskspace", TransientError),
         ("error: file write error: No space left on device\nfatal: unable to write object", TransientError),
         ("fatal: Unable to create '/x/.git/index.lock': File exists.\n\nAnother git process", TransientError),
