@@ -13,10 +13,11 @@ import pytest
 
 from lfssync import delivering, history
 from lfssync.answers import LogKind, MirrorStatus
+from lfssync.credentials import Credential
 from lfssync.delivery import Delivery
 from lfssync.errors import BlockedError, NotDoneError, TransientError
 from lfssync.gitcommand import Git
-from lfssync.model import Plan, Progress, State
+from lfssync.model import CreatePolicy, Plan, Progress, State
 from lfssync.outofreach import OutOfReachError
 from lfssync.pipeline import Aim, Order, run_pass
 from lfssync.releases import release
@@ -39,6 +40,7 @@ from tests.integration.daemons import (
     status,
 )
 from tests.integration.site import Content, Site
+from tests.logins import Logins
 
 SIZE = 3 << 20
 
@@ -181,6 +183,22 @@ def test_the_first_contact_may_come_late(tmp_path: Path) -> None:
     site.configure(remote=remote)
     site.sync()
     assert len(objects_of_history(site.remote)) == 2
+    site.assert_mirrored()
+
+
+def test_a_repository_that_is_yet_to_be_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even its host can be asked whether it is there."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    site = Site.make(tmp_path, headroom_bytes=0)
+    site.login = Logins([Credential("me", "a word")])
+    remote = site.mirror.remote
+    site.configure(remote="http://127.0.0.1:1/me/model", create=CreatePolicy.PRIVATE)
+    assert cut_off(site, checkpoint(1)).result.added == 1
+    error = status_of(site).error
+    assert error
+    assert "refuses the connection" in error["message"]
+    site.configure(remote=remote, create=CreatePolicy.NEVER)
+    site.sync()
     site.assert_mirrored()
 
 
