@@ -425,6 +425,7 @@ def test_troubled_mirrors_do_not_hold_up_the_others(pair: Pair, daemon: Daemon, 
             *(one.table() for one in lost),
             *(one.table(remote=host.repository(one.name)) for one in silent_ones),
             pair.table(),
+            defaults={"shutdown_grace": "1s"},
         )
         with daemon.start():
             soon(lambda: host.calls >= 3, daemon.said)

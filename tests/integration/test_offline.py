@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -409,6 +410,30 @@ def test_copies_that_a_killed_run_left_do_no_harm(site: Site) -> None:
     write(stray, b"another")
     site.put({b"next": b"1"})
     assert copies(site) == []
+
+
+# -- broken off ------------------------------------------------------------------------------------------------------
+
+
+def test_a_push_that_is_broken_off_leaves_word_of_what_waits(site: Site) -> None:
+    hook = write(site.remote / "hooks/pre-receive", b"#!/bin/sh\nsleep 60\n")
+    hook.chmod(0o755)
+    site.lay({b"model.bin": random_bytes(1, SIZE)})
+    session = Session()
+    with (site.directory / "open").open("wb") as file:
+        file.write(b"1")
+        file.flush()
+        threading.Timer(3, session.stop.set).start()
+        with pytest.raises(TransientError):
+            run_pass(site.mirror, site.state, Order(), session)
+    hook.unlink()
+    found = status_of(site)
+    assert found.state is State.SETTLING
+    assert found.head != found.pushed
+    assert [one.path for one in found.deferred] == [b"open"]
+    assert history.log(site.mirror, site.state, 1)[0].kind is LogKind.STOPPED
+    site.sync()
+    site.assert_mirrored()
 
 
 # -- wait -----------------------------------------------------------------------------------------------------------

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import time
 from pathlib import Path
 
 from lfssync import delivering
-from lfssync.model import Plan, Progress, State
+from lfssync.model import Change, Plan, Progress, Signature, Staged, State, silent
+from lfssync.pins import Pins
 from lfssync.pipeline import Order
+from lfssync.stage import Policy, Stage, release
 from lfssync.workbench import Session
 from tests.helpers import objects_of_history, random_bytes
 from tests.integration.daemons import LFSSYNC, PROJECT, Daemon, Pair, configure
@@ -37,6 +40,33 @@ def test_what_rotation_deletes_during_the_upload_arrives(tmp_path: Path) -> None
     delivering.sync(site.mirror, site.state, Order(), Session(rotate))
     assert len(objects_of_history(site.remote)) == 5
     assert set(site.remote_tree()) == set(contents)
+
+
+def test_no_more_is_read_ahead_than_a_share(tmp_path: Path) -> None:
+    changes = []
+    for number in range(200):
+        (tmp_path / f"{number}.bin").write_bytes(random_bytes(number, 5000))
+        status = os.stat(tmp_path / f"{number}.bin")
+        changes.append(Change(b"%d.bin" % number, Signature.of(status), None))
+
+    def held() -> int:
+        links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        return sum(os.path.exists(link) and os.readlink(link).endswith(".bin") for link in links)
+
+    root_fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    stage = Stage(root_fd, Policy(lfs_threshold_bytes=10, quiet_s=0.0), {}, lambda *_: None, silent)
+    most = 0
+    try:
+        with Pins(lambda: 164).share() as share:  # so that 25 may be read ahead
+            assert share.reads == 25
+            for result in stage.run(changes, share):
+                assert isinstance(result, Staged)
+                release([result])
+                time.sleep(0.01)
+                most = max(most, held())
+    finally:
+        os.close(root_fd)
+    assert 0 < most <= 25 + 1
 
 
 def test_a_process_with_few_descriptors_gets_everything_across(tmp_path: Path) -> None:

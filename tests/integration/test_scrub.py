@@ -20,7 +20,7 @@ from lfssync.operations import DaemonInfo
 from lfssync.output import status_lines
 from lfssync.pipeline import Order, run_pass
 from lfssync.releases import release
-from lfssync.report import Report, read_status
+from lfssync.report import Report, last_scrub, read_status
 from lfssync.scrub import scrub
 from lfssync.scrubplan import DAY_S
 from lfssync.store import Store
@@ -214,10 +214,14 @@ def let_a_day_pass(site: Site) -> None:
 def test_the_daemon_looks_once_a_day(site: Site) -> None:
     pass_of_the_daemon(site)  # everything has just been delivered
     began = read_status(site.mirror, site.state).scrubbed_at
+    with Store(site.state / "state.db") as store:
+        last = last_scrub(store, site.mirror)
     assert began is not None
     remove(object_file(objects_of(site), NEW))
     run_pass(site.mirror, site.state, Order(scrubs=True), Session())
     assert not object_file(objects_of(site), NEW).exists(), "it is not time yet"
+    with Store(site.state / "state.db") as store:
+        assert last_scrub(store, site.mirror) == last, "what did not happen does not put off what is to"
     let_a_day_pass(site)
     run_pass(site.mirror, site.state, Order(scrubs=True), Session())
     assert object_file(objects_of(site), NEW).read_bytes() == NEW

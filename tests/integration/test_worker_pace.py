@@ -90,7 +90,8 @@ def test_what_settles_meanwhile_has_its_pass_at_the_usual_pace(worker: Worker, t
 
 
 def test_a_pass_of_somebody_else_is_waited_for(worker: Worker) -> None:
-    due, now = ask(worker)
+    _, now = ask(worker)
+    due = Due(frozenset({b"new"}), capped=False, since=now - 60)
     worker.done(Outcome(due, None, BusyError("another pass is under way"), 0.0), now)
     assert pause_s(worker, now) >= 1
     assert worker.take(now) is None
