@@ -114,11 +114,16 @@ class _Scrubbing:
         return bench.delivery.named(refs.tip, *tags)
 
     def look(self, objects: Sequence[LfsObject], until: float) -> list[LfsObject]:
-        """Have the remote say which objects it lacks; gives those that were asked for until a monotonic moment."""
+        """Have the remote say which objects it lacks; gives those that were asked for in time.
+
+        Args:
+            objects: Which.
+            until: When to stop at the latest, in monotonic seconds; a daemon that is told to end stops as well.
+        """
         looked: list[LfsObject] = []
         transfer = self.bench.securing.transfer
         for chunk in _chunks(objects):
-            if looked and time.monotonic() >= until:
+            if looked and (time.monotonic() >= until or self.session.last_call.was_given):
                 break
             self.session.progress(Plan(State.STAGING, len(chunk), sum(lfs.size_bytes for lfs in chunk)))
             missing = [lfs for lfs in transfer.missing(chunk) if not self._is_text(lfs)]

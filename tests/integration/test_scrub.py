@@ -230,6 +230,18 @@ def test_the_daemon_looks_once_a_day(site: Site) -> None:
     assert later >= began
 
 
+def test_a_day_s_share_does_not_keep_the_daemon_from_ending(site: Site) -> None:
+    """It is told to end while it looks: the rest has its turn another day."""
+    for number in range(150):
+        site.lay({b"%d.bin" % number: random_bytes(100 + number, 1 << 10) * 70})
+    site.sync()
+    session = Session()
+    session.last_call.until = time.monotonic() + 60
+    found = scrub(site.mirror, site.state, 0, session)
+    assert found.objects == 152
+    assert found.looked == 100
+
+
 def test_what_the_daemon_finds_lost_shows(site: Site) -> None:
     pass_of_the_daemon(site)
     flip(object_file(objects_of(site), OLD))
