@@ -91,8 +91,7 @@ class HttpTransfer:
         self._keep = keep
         self._uploaders = {one.kind: one for one in uploaders}
         self._offers: dict[LfsObject, _Offer] = {}
-        self._troubles = 0
-        self._lock = threading.Lock()
+        self._troubles: list[TransientError] = []
         weakref.finalize(self, api.client.close)
 
     def close(self) -> None:
@@ -123,7 +122,7 @@ class HttpTransfer:
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """See `Transfer.upload`. One that fails does not keep the others from being sent."""
         wanted = {source.lfs: source for source in sources}
-        self._troubles = 0
+        self._troubles = []
         outcomes: list[_Outcome] = []
         try:
             for batch in batches(wanted):
@@ -169,6 +168,8 @@ class HttpTransfer:
     def _sent(self, source: Source, monitor: Monitor) -> _Outcome:
         """Send one object; runs in a thread of its own."""
         lfs = source.lfs
+        if len(self._troubles) >= TROUBLES:
+            raise self._troubles[-1]
         is_fresh, offer = self._is_fresh(lfs), self._offers.pop(lfs, None)
         standing = offer.standing if offer and is_fresh else None
         standpoint = Standpoint(monitor, State.UPLOADING, source.path, lfs.size_bytes)
@@ -180,10 +181,9 @@ class HttpTransfer:
         except AuthError:
             raise
         except TransientError as error:
-            with self._lock:
-                self._troubles += 1
-                if self._troubles >= TROUBLES or self._api.stop.is_set():
-                    raise
+            self._troubles.append(error)
+            if len(self._troubles) >= TROUBLES or self._api.stop.is_set():
+                raise
             return _Outcome(lfs, error=error)
         except LfssyncError as error:
             return _Outcome(lfs, error=error)

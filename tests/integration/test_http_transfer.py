@@ -466,7 +466,7 @@ def test_a_server_that_takes_nothing_is_not_asked_for_each_object(
     server.interfere = answers(PUT, Reply(500), for_ever=True)
     with pytest.raises(TransientError):
         transfer.upload(sources, silent)
-    assert server.count(*PUT) <= 7 * TRIES
+    assert server.count(*PUT) <= 6 * TRIES, "four at first, and two more when two of them are given up"
 
 
 def test_what_a_person_has_to_know_first_is_said(server: LfsServer, transfer: HttpTransfer, lay: Lay) -> None:
@@ -817,6 +817,37 @@ def test_progress_never_goes_back(server: LfsServer, opened: Callable[..., HttpT
     assert [done for done in told[:-1] if done >= one.lfs.size_bytes] == []
 
 
+def test_an_object_is_whole_in_the_progress_only_when_it_is_there(
+    server: LfsServer, transfer: HttpTransfer, source: Source
+) -> None:
+    told: list[int] = []
+
+    def monitor(event: Planned | Progress) -> None:
+        assert isinstance(event, Progress)
+        told.append(event.done_bytes)
+
+    server.interfere = answers(PUT, Reply(507))
+    with pytest.raises(RefusedError):
+        transfer.upload([source], monitor)
+    assert max(told) == source.lfs.size_bytes - 1
+
+
+def test_a_monitor_that_stops_is_not_tried_again(
+    server: LfsServer, transfer: HttpTransfer, source: Source, stop: Impatient, tmp_path: Path
+) -> None:
+    def monitor(_: Planned | Progress) -> None:
+        raise TransientError("stopped")
+
+    with pytest.raises(TransientError, match="stopped"):
+        transfer.upload([source], monitor)
+    assert held(server) == {}
+    transfer.upload([source], silent)
+    with pytest.raises(TransientError, match="stopped"):
+        transfer.download(source.lfs, tmp_path / "back", monitor)
+    assert stop.pauses == []
+    assert not (tmp_path / "back").exists()
+
+
 # ---- downloads
 
 
@@ -879,6 +910,19 @@ def test_what_is_not_the_object_is_not_kept(
     with pytest.raises(LfssyncError, match=source.lfs.oid):
         transfer.download(source.lfs, tmp_path / "back", silent)
     assert not (tmp_path / "back").exists()
+
+
+def test_more_than_the_object_is_not_waited_for(
+    server: LfsServer, opened: Callable[..., HttpTransfer], source: Source, tmp_path: Path
+) -> None:
+    opened(server).upload([source], silent)
+    server.interfere = answers(GET, Reply(200, bytes(100 << 20)))
+    with breaking(server, all_well) as laid:
+        transfer = opened(server)
+        with pytest.raises(LfssyncError, match="is damaged"):
+            transfer.download(source.lfs, tmp_path / "back", silent)
+        transfer.close()
+    assert laid.passed[Direction.DOWN] < 50 << 20
 
 
 # ---- speed, stop, memory
