@@ -28,7 +28,7 @@ HOST_PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint venv clean system-for-demo system-for-test system-for-bench dead-environment
+.PHONY: help demo test bench soak lint venv clean system-for-demo system-for-test system-for-bench dead-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ test: lint ## install what the tests need, then run the checks and all tests
 
 bench: $(FOR_TEST) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
 	@$(PYTHON) -m tests.benchmarks $(ROWS)
+
+soak: MINUTES ?= 30
+soak: $(FOR_TEST) ## inject faults at random points for MINUTES=30
+	@$(PYTHON) -m tests.faults.soak $(MINUTES)
 
 lint: $(FOR_TEST) ## check style, format and types
 	@$(PYTHON) -m ruff check
