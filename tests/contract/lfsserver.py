@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class LfsServer:
         is_verifying: Whether it wants to be asked afterwards.
         knows_ranges: Whether it can give the rest of an object.
         link: What goes into each action besides its address.
+        ahead_s: How far its clock is ahead.
         links_at: Where links lead, when that is not the server's own address.
         interfere: Says for each request what shall be answered instead; None for the real answer.
     """
@@ -77,6 +79,7 @@ class LfsServer:
     is_verifying: bool = False
     knows_ranges: bool = True
     link: dict[str, Any] = field(default_factory=dict)
+    ahead_s: float = 0.0
     links_at: str = ""
     interfere: Callable[[Asked], Reply | None] = _no_reply
 
@@ -119,6 +122,9 @@ class _Server(githttp.Server):
 
 class _Handler(githttp.Handler):
     server: _Server
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.server.lfs.ahead_s)
 
     def handle_request(self) -> None:
         lfs = self.server.lfs

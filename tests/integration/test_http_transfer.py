@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -554,6 +555,34 @@ def test_a_link_to_the_same_host_gets_the_login_where_it_needs_one(
     assert server.count(*VERIFY) == 4, "once it was needed, it is sent at once"
 
 
+def test_an_upload_that_needs_the_login_after_all_is_sent_from_its_start(
+    server: LfsServer, transfer: HttpTransfer, lay: Lay, keys: Keys
+) -> None:
+    keys.left = [Credential("me", "secret")]
+    one = lay(random_bytes(1, 3_000_000))
+    server.interfere = lambda asked: (
+        Reply(401) if asked.method == "PUT" and "Authorization" not in asked.headers else None
+    )
+    transfer.upload([one], silent)
+    assert (server.count(*PUT), server.count(*BATCH)) == (2, 1)
+    assert held(server) == whole(one)
+
+
+def test_a_login_that_two_found_refused_is_noted_once(server: LfsServer, transfer: HttpTransfer, keys: Keys) -> None:
+    keys.left = [Credential("me", "old"), Credential("me", "right"), Credential("me", "another")]
+    door, both = _wants("right"), threading.Barrier(2)
+
+    def refuse(asked: Asked) -> Reply | None:
+        if reply := door(asked):
+            both.wait(10)
+        return reply
+
+    server.interfere = refuse
+    transfer.missing([LfsObject(f"{number:064x}", 1) for number in range(200)])
+    assert keys.refusals == ["old"]
+    assert server.count(*BATCH) == 4
+
+
 def test_a_link_with_a_login_of_its_own_gets_no_other(
     server: LfsServer, transfer: HttpTransfer, source: Source, keys: Keys
 ) -> None:
@@ -1073,6 +1102,24 @@ def test_links_age(
         now[0] += age_s
         transfer.upload([source], silent)
     assert server.count(*BATCH) == batches
+
+
+def test_the_servers_own_clock_tells_how_long_a_link_is_good(
+    server: LfsServer, source: Source, keys: Keys, tmp_path: Path
+) -> None:
+    """Ours is years behind the server's: the links are good for ten minutes all the same."""
+    now = [1000.0]
+    years_s = 10 * 365 * 86400.0
+    server.ahead_s = years_s
+    server.link = {"expires_at": datetime.fromtimestamp(time.time() + years_s + 600, UTC).isoformat()}
+    for age_s, batches in ((500, 1), (700, 2)):
+        server.asked.clear()
+        with made(server, Found(f"{server.address}/me/info/lfs"), keys, tmp_path, lambda: now[0]) as transfer:
+            transfer.missing([source.lfs])
+            now[0] += age_s
+            transfer.upload([source], silent)
+        assert server.count(*BATCH) == batches
+        server.file(source.lfs.oid).unlink()
 
 
 def test_links_that_age_while_others_are_sent(server: LfsServer, lay: Lay, keys: Keys, tmp_path: Path) -> None:
