@@ -127,8 +127,8 @@ def _watched(pool: type[urllib3.HTTPConnectionPool], live: Live) -> type[urllib3
             live.connected(self)
 
         def request(self, *args: Any, **kwargs: Any) -> None:
-            if self.sock is not None:  # one that was used before
-                self.sock.settimeout(STALL_TIMEOUT_S)
+            if self.sock is not None:  # one that was used before, to which urllib3 gives this
+                self.timeout = STALL_TIMEOUT_S
             super().request(*args, **kwargs)
 
     class Pool(pool):  # type: ignore[misc,valid-type]

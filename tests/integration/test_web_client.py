@@ -518,6 +518,35 @@ def test_a_stop_breaks_off_what_is_under_way(thinks: bool, echo: Echo, safe: Ech
     timer.join()
 
 
+def test_what_connects_while_it_is_broken_off_is_broken_off_too(echo: Echo, client: Opened) -> None:
+    one = client()
+
+    class AtTheLastMoment(Text):
+        def __len__(self) -> int:  # asked for when it was found that nothing is to be stopped, and before it connects
+            one.abort()
+            return super().__len__()
+
+    with pytest.raises(TransientError, match="stopped"):
+        one.send(Request("PUT", f"{echo.address}/thinks", {}, AtTheLastMoment(b"x"), answer_timeout_s=5.0))
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_upload_that_stands_still_is_given_up(
+    is_new: bool, echo: Echo, client: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than a connection that does not come about, and also when the connection was used before."""
+    monkeypatch.setattr("lfssync.web.connections.STALL_TIMEOUT_S", 0.5)
+    one = client()
+    with wire(echo.address) as laid:
+        laid.plan = lambda _: Fault(Direction.UP, 1_000_000, End.STALL)
+        if not is_new:
+            get(one, laid.url)
+        began = time.monotonic()
+        with pytest.raises(TransientError):
+            one.send(Request("PUT", f"{laid.url}/", {}, Text(bytes(60 << 20))))
+        assert 0.4 < time.monotonic() - began < 8
+
+
 def test_an_interruption_breaks_off_what_is_under_way(
     echo: Echo, client: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
