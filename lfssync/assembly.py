@@ -10,7 +10,6 @@ if rotation has deleted it meanwhile.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -184,9 +183,8 @@ class Assembly:
             return b""
         try:
             status = os.fstat(fd)
-            is_fit = stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes
-            is_it = expected in (None, Signature.of(status))
-            return os.pread(fd, status.st_size, 0) if is_fit and is_it else b""
+            is_it = status.st_size <= max_bytes and expected in (None, Signature.of(status))
+            return os.pread(fd, status.st_size, 0) if is_it else b""
         except OSError:
             return b""
         finally:

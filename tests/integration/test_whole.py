@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from lfssync.assembly import Assembly
 from lfssync.errors import BlockedError
-from lfssync.model import IncompletePolicy, PassResult, Plan, Progress, State
+from lfssync.model import Changes, Deferred, IncompletePolicy, PassResult, Plan, Progress, Staged, State
 from lfssync.pipeline import Aim, Order, run_pass
+from lfssync.plan import known_of
+from lfssync.scan import scan
+from lfssync.store import Store
+from lfssync.waiting import Waiting
 from lfssync.workbench import Session
 from tests import modelfiles
+from tests.faults.mounts import disk, own_mounts
 from tests.helpers import git, random_bytes, write
 from tests.integration.site import QUIET_S, Content, Link, Site, entry_of, lay
 
@@ -82,6 +88,23 @@ def look(site: Site, *hints: bytes, session: Session | None = None) -> PassResul
     """A single pass, which waits for nothing."""
     order = Order(paths=frozenset(hints) if hints else None, verify=not hints)
     return run_pass(site.mirror, site.state, order, session or Session())
+
+
+@contextmanager
+def assembling(site: Site, in_between: Callable[[], None] = lambda: None) -> Iterator[tuple[Changes, Assembly]]:
+    """The step alone: what a scan found, and the groups of it; something may happen in between."""
+    site.state.mkdir(exist_ok=True)
+    root_fd = os.open(site.directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with Store(site.state / "state.db") as store:
+            began = time.time()
+            changes = scan(os.fsencode(site.directory), None, store, ())
+            in_between()
+            assembly = Assembly(root_fd, site.mirror, store, Waiting(), {})
+            assembly.form(changes, began)
+            yield changes, assembly
+    finally:
+        os.close(root_fd)
 
 
 @contextmanager
@@ -174,10 +197,28 @@ def test_what_is_appended_while_it_is_read_comes_later(site: Site, later: Later)
     site.assert_mirrored()
 
 
-def test_an_open_file_that_changes_where_it_was_read_is_not_taken(site: Site) -> None:
+def test_a_clone_of_an_open_log_ends_where_it_was_read(tmp_path: Path) -> None:
+    """Where the file system clones, the remote's copy is at first as long as the log has become."""
+    with own_mounts(), disk("btrfs", tmp_path / "image", tmp_path / "disk"):
+        site = Site.make(tmp_path / "disk", lfs_threshold_bytes=1000, max_wait_s=0.0)
+        line = random_bytes(1, 100_000)
+        with (site.directory / "log").open("ab", buffering=0) as log:
+            log.write(line)
+            site.sync()
+
+            def monitor(event: Plan | Progress) -> None:
+                if isinstance(event, Plan) and event.state is State.UPLOADING:
+                    log.write(b"more")
+
+            look(site, session=Session(monitor))
+            assert site.remote_tree() == {b"log": entry_of(line)}
+
+
+@pytest.mark.parametrize("content", [b"text\n" * 20, random_bytes(1, 5000)], ids=["plain", "lfs"])
+def test_an_open_file_that_changes_where_it_was_read_is_not_taken(site: Site, content: bytes) -> None:
     site.configure(max_wait_s=0.0)
     with (site.directory / "state.db").open("w+b", buffering=0) as file:
-        file.write(random_bytes(1, 5000))
+        file.write(content)
         site.sync()
 
         def monitor(event: Plan | Progress) -> None:
@@ -285,6 +326,22 @@ def test_a_shard_that_moved_meanwhile_is_read_again(site: Site) -> None:
     site.lay({b"checkpoint-500/optimizer.pt": files[b"checkpoint-500/optimizer.pt"]})
     still()
     site.sync()
+    site.assert_mirrored()
+
+
+def test_a_file_of_a_checkpoint_that_is_replaced_after_the_scan_is_not_mixed_with_the_others(site: Site) -> None:
+    site.lay(checkpoint(500))
+    still()
+    todo = [lambda: site.lay({b"checkpoint-500/optimizer.pt": modelfiles.torch_file(9, 3000)})]
+
+    def monitor(event: Plan | Progress) -> None:
+        if todo and isinstance(event, Plan) and event.state is State.STAGING:
+            todo.pop()()
+
+    result = look(site, session=Session(monitor))
+    assert set(reasons(result).values()) == {"waits for optimizer.pt: still changing"}
+    site.sync()
+    assert len(subjects(site)) == 1
     site.assert_mirrored()
 
 
@@ -412,6 +469,56 @@ def test_a_log_within_a_checkpoint_does_not_hold_it_back_for_ever(site: Site, la
         assert len(site.remote_tree()) == 8
 
 
+def test_a_log_that_grows_meanwhile_does_not_make_a_checkpoint_restless(site: Site, later: Later) -> None:
+    site.configure(quiet_s=300.8)
+    site.lay(checkpoint(500))
+    with (site.directory / "checkpoint-500/train.log").open("ab", buffering=0) as log:
+        log.write(b"a line\n")
+        look(site)
+        time.sleep(1)
+        later(300)
+        log.write(b"a line\n")
+
+        def monitor(event: Plan | Progress) -> None:
+            if isinstance(event, Plan) and event.state is State.STAGING:
+                log.write(b"a line\n")
+
+        assert look(site, session=Session(monitor)).deferred == ()
+
+
+def test_what_the_host_refuses_holds_no_checkpoint_back(site: Site) -> None:
+    site.lay({b"checkpoint-5/weights.bin": b"1", b"checkpoint-5/refused": b"2", b"checkpoint-6/open": b"3"})
+    site.lay({b"checkpoint-6/weights.bin": b"4"})
+    still()
+    with assembling(site) as (changes, assembly):
+        deferred = [
+            Deferred(b"checkpoint-5/refused", "too large", is_refused=True),
+            Deferred(b"checkpoint-6/open", "open for writing"),
+        ]
+        left = {one.path for one in deferred}
+        read = [Staged(one.path, one.signature, "1" * 40) for one in changes.changed if one.path not in left]
+        found = assembly.sort(read, deferred, (), {})
+    assert [one.path for one in found.staged] == [b"checkpoint-5/weights.bin"]
+
+
+def test_the_message_tells_only_of_the_file_that_is_committed(site: Site) -> None:
+    site.lay(checkpoint(500))
+    still()
+
+    def monitor(event: Plan | Progress) -> None:
+        if isinstance(event, Plan) and event.state is State.UPLOADING:
+            write(site.directory / "checkpoint-500/trainer_state.json", b'{"global_step": 7}')
+
+    assert look(site, session=Session(monitor)).deferred == ()
+    assert subjects(site)[0].startswith("Add checkpoint-500 (7 files, ")
+
+
+def test_a_hint_at_one_file_is_one_at_its_whole_checkpoint(site: Site) -> None:
+    site.lay(checkpoint(500))
+    still()
+    assert look(site, b"checkpoint-500/optimizer.pt").added == 7
+
+
 def test_other_names_of_checkpoints_can_be_configured(site: Site, later: Later) -> None:
     site.configure(groups=("round-*",), quiet_s=5.0)
     site.lay({b"round-1/a": b"1", b"checkpoint-5/a": b"1"})
@@ -470,7 +577,7 @@ def test_old_and_new_shards_are_not_mixed(site: Site) -> None:
     site.sync()
     before = site.remote_tree()
     *early, last = saved_slowly(site, sharded(b"final/", 1))
-    for result in early[:-1]:
+    for result in early:
         assert set(reasons(result).values()) == {
             f"waits for {INDEX.decode()}: older than {SHARDS[len(result.deferred) - 1]}"
         }
@@ -520,6 +627,22 @@ def test_weights_in_fewer_shards_replace_those_in_more_at_once(site: Site) -> No
     assert site.sync().deferred == ()
     assert len(subjects(site)) == 2
     site.assert_mirrored()
+
+
+def test_an_index_that_is_replaced_right_after_the_scan_proves_nothing(site: Site, later: Later) -> None:
+    """It is not what will be committed, so it must not speak for the shards that will be."""
+    site.lay(sharded())
+    still()
+    site.sync()
+    site.lay({SHARDS[0].encode(): shard(0, 5)})
+    later(300)
+    with assembling(site, lambda: site.lay({INDEX: modelfiles.index_file(SHARDS[:2])})) as (changes, assembly):
+        read = [Staged(change.path, change.signature, "1" * 40) for change in changes.changed]
+        found = assembly.sort(read, [], changes.removed, known_of(changes.changed))
+    assert {one.path: one.reason for one in found.deferred} == {
+        SHARDS[0].encode(): f"waits for {INDEX.decode()}: still changing"
+    }
+    assert found.staged == []
 
 
 def test_an_index_of_a_hostile_kind_holds_nothing_up(site: Site) -> None:
@@ -592,8 +715,11 @@ def test_what_is_complete_is_sent_ahead_and_nothing_is_committed(site: Site) -> 
     assert set(hashed) == {b"done.safetensors"}
     assert len(subjects(site)) == 1
     hashed.clear()
-    assert prepare(site, session).sent_bytes == 0
-    assert hashed == []
+    events: list[Plan | Progress] = []
+    site.lay({b"cut.safetensors": None})
+    assert prepare(site, Session(events.append)).sent_bytes == 0
+    assert events == []  # there is nothing to do
+    site.lay({b"cut.safetensors": LARGE[:-1]})
     result = look(site, b"small.json", b"cut.safetensors", session=session)  # and at all that was sent ahead
     assert reasons(result) == {b"cut.safetensors": "ends 1 B too early"}
     assert b"done.safetensors" not in hashed

@@ -34,6 +34,7 @@ def test_what_was_taken_does_not_wait_any_more() -> None:
     waiting = Waiting().after([OPEN], [], [], 1.0)
     assert waiting.after([], [READ], [], 2.0) == Waiting()
     assert waiting.after([], [], [b"a"], 2.0) == Waiting()
+    assert waiting.after([], [], [], 2.0) == Waiting()  # new, and gone again
 
 
 def test_what_was_read_and_waits_for_others_need_not_be_read_again() -> None:
