@@ -62,6 +62,13 @@ class TransientError(LfssyncError):
         self.retry_after_s = retry_after_s
 
 
+class StoppedError(TransientError):
+    """It was told to stop, so nothing is tried again; the next start goes on from here."""
+
+    def __init__(self, what: str = "everything was delivered") -> None:
+        super().__init__(f"stopped before {what}", "the next start goes on from here")
+
+
 class BlockedError(LfssyncError):
     """Only a person can decide this: mass deletion, a tag that exists elsewhere, a refusing remote."""
 

@@ -24,8 +24,9 @@ from typing import IO
 
 from lfssync.credentials import Credentials, nobody
 from lfssync.credentials.passing import is_on_web, named_beside, with_logins
-from lfssync.errors import TransientError, UserError
+from lfssync.errors import StoppedError, TransientError, UserError
 from lfssync.giterrors import explain
+from lfssync.leash import leash
 
 LOCAL_TIMEOUT_S = 900.0
 NETWORK_TIMEOUT_S = 6 * 3600.0
@@ -175,7 +176,9 @@ class Git:
         def run_once(settings: Sequence[str], fds: Sequence[int]) -> Output:
             with (
                 _input(given) as stdin,
-                self.start(*settings, *arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds) as child,
+                self.start(
+                    *settings, *arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds, before=leash()
+                ) as child,
             ):
                 answer, stderr = _communicate(child, timeout_s, self.stop)
             return Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
@@ -198,13 +201,14 @@ class Git:
         stdout: int = subprocess.PIPE,
         stderr: int | IO[bytes] = subprocess.PIPE,
         fds: Sequence[int] = (),
+        before: Sequence[str] = (),
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command with pipes, and open descriptors to inherit; leaving the block ends its process group."""
         variables = environment(os.environ) | dict(extra or {})
         if self.object_dir is not None:
             variables["GIT_OBJECT_DIRECTORY"] = str(self.object_dir)
         settings = [word for setting in _PINNED for word in ("-c", setting)]
-        command = ["git", *settings, f"--git-dir={self.git_dir}", *arguments]
+        command = [*before, "git", *settings, f"--git-dir={self.git_dir}", *arguments]
         try:
             child = subprocess.Popen(
                 command,
@@ -267,7 +271,7 @@ def run_child(
     """
     try:
         child = subprocess.Popen(
-            command,
+            [*leash(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -305,7 +309,7 @@ def _communicate(
             return child.communicate(timeout=_LOOK_S)
         except subprocess.TimeoutExpired:
             if stop is not None and stop.is_set():
-                raise TransientError(f"stopped before {name} was done", "the next start goes on from here") from None
+                raise StoppedError(f"{name} was done") from None
             if time.monotonic() > deadline:
                 raise TransientError(f"{name} gave no answer within {timeout_s:.0f} s", "it is tried again") from None
 

@@ -25,6 +25,16 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         "see what git says there",
     ),
     (
+        r"(returned error:|RPC failed; HTTP) 30[1278]",
+        RefusedError,
+        "it has moved: put its new address into the configuration",
+    ),
+    (
+        r"Unsupported proxy|resolve proxy|from proxy|proxy CONNECT|to proxy",
+        TransientError,
+        "check http.proxy in your git configuration, and the variables http_proxy and https_proxy",
+    ),
+    (
         r"could not read (Username|Password)|Authentication (failed|required)|Invalid username or password|"
         r"HTTP Basic: Access denied|Permission denied \(|returned error: 401|terminal prompts disabled|"
         r"Host key verification failed|Authorization error|Git credentials for \S+ not found",

@@ -114,7 +114,8 @@ def restore(places: Places, mirror: Mirror, destination: Path, revision: str | N
 
     require_programs()
     session = Session(monitor, login=Ladder.configured(places, os.environ))
-    return restoring.restore(mirror, places.mirror_state(mirror.name), destination, revision, session)
+    state_dir = places.mirror_state(mirror.name)
+    return stoppable(session, lambda: restoring.restore(mirror, state_dir, destination, revision, session))
 
 
 def scrub(places: Places, mirror: Mirror, sample: int | None, monitor: Monitor) -> Scrubbed:
@@ -144,6 +145,7 @@ def push(
     from lfssync.refnames import check_branch, check_tag
     from lfssync.releases import release
     from lfssync.remotes import parse_remote
+    from lfssync.transfer.copying import workroom
     from lfssync.workbench import Session
 
     check_branch(branch)
@@ -157,8 +159,8 @@ def push(
     session = Session(monitor, login=Ladder(places.state_dir, os.environ, lambda: [mirror.remote]))
     if wish is not None:
         create(mirror.remote, replace(wish, branch=branch), session.login)
-    with tempfile.TemporaryDirectory(prefix="lfssync-") as folder:
-        result = stoppable(session, lambda: delivering.sync(mirror, Path(folder), Order(message=message), session))
+    with workroom(Path(tempfile.gettempdir()), "lfssync-push-") as folder:
+        result = stoppable(session, lambda: delivering.sync(mirror, folder, Order(message=message), session))
         if result.deferred:
             one = result.deferred[0]
             raise NotDoneError(
@@ -166,7 +168,7 @@ def push(
             )
         if result.commit is None or result.receipt is None:
             raise UserError(f"{path} holds no files", "put something into it first")
-        released = release(mirror, Path(folder), tag, message, None, session) if tag else None
+        released = release(mirror, folder, tag, message, None, session) if tag else None
     return PushResult(result.commit, result.added + result.changed, result.content_bytes, result.receipt, released)
 
 

@@ -52,6 +52,7 @@ class Report:
         """A commit was made."""
         with self._store.transaction():
             self._store.append(time.time(), LogKind.COMMIT, commit, message.partition("\n")[0])
+        self._update({"head": commit})  # if it is killed now, status shows that this is not pushed
 
     def released(self, version: str, commit: str) -> None:
         """A tag is proven to be on the remote."""

@@ -8,9 +8,8 @@ through one.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lfssync.ignore import is_git_name
 from lfssync.model import Mirror, Monitor, Plan, State, show
 from lfssync.releases import resolve
 from lfssync.repository import Repository
+from lfssync.transfer.copying import workroom
 from lfssync.transfers import transfer_for
 from lfssync.workbench import Session
 
@@ -61,29 +61,28 @@ def restore(
         UserError: The destination is not empty, or the revision is unknown.
         LfssyncError: The remote does not hold what the revision names, or holds it damaged.
     """
-    parent = destination.absolute().parent
-    try:
-        _require_empty(destination)
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".lfssync-", dir=parent))
-    except OSError as error:
-        raise UserError(
-            f"{error.filename}: {(error.strerror or '').lower()}", "choose a folder you may write"
-        ) from error
-    try:
-        repository = _fetched(mirror, state_dir, Git(folder / "git", stop=session.stop, login=session.login))
-        commit = resolve(repository, revision or mirror.branch)
-        written = _write(repository, mirror, commit, folder / "files", session.progress)
-        if destination.exists():
-            destination.rmdir()
-        os.rename(folder / "files", destination)
-    except OSError as error:
-        raise LfssyncError(
-            f"{error.filename or destination}: {(error.strerror or str(error)).lower()}",
-            "free disk space or choose another folder",
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as rooms:
+        try:
+            _require_empty(destination)
+            parent = destination.absolute().parent
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = rooms.enter_context(workroom(parent, ".lfssync-"))
+        except OSError as error:
+            raise UserError(
+                f"{error.filename}: {(error.strerror or '').lower()}", "choose a folder you may write"
+            ) from error
+        try:
+            repository = _fetched(mirror, state_dir, Git(folder / "git", stop=session.stop, login=session.login))
+            commit = resolve(repository, revision or mirror.branch)
+            written = _write(repository, mirror, commit, folder / "files", session.progress)
+            if destination.exists():
+                destination.rmdir()
+            os.rename(folder / "files", destination)
+        except OSError as error:
+            raise LfssyncError(
+                f"{error.filename or destination}: {(error.strerror or str(error)).lower()}",
+                "free disk space or choose another folder",
+            ) from error
     return RestoreResult(commit, *written)
 
 

@@ -36,10 +36,6 @@ NO_LOCKS_FACT = "no locks"
 
 NO_LOCKS_S = 86400.0
 
-LOOK_AGAIN_OBJECTS = 1000
-LOOK_AGAIN_S = 600.0
-"""A pass that shall verify has everything confirmed again; of more objects than that, those confirmed so long ago."""
-
 
 @dataclass(slots=True)
 class Securing:
@@ -365,10 +361,7 @@ class Securing:
         """
         endpoint = self.transfer.endpoint
         if again:
-            recorded = self.store.unconfirmed(endpoint, at)
-            if len(recorded) > LOOK_AGAIN_OBJECTS:
-                recorded = self.store.unconfirmed(endpoint, at - LOOK_AGAIN_S)
-            self.objects |= set(recorded)
+            self.objects |= set(self.store.unconfirmed(endpoint, at))
         try:
             self.transfer.confirm(self._sorted())
         except TransientError:

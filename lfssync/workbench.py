@@ -19,7 +19,7 @@ from lfssync.closing import LastCall
 from lfssync.credentials import Credentials, nobody
 from lfssync.delivery import Delivery
 from lfssync.embedded import ensure_remote
-from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.errors import BlockedError, LfssyncError, StoppedError
 from lfssync.fastimport import Ident
 from lfssync.gitcommand import Git, require_programs
 from lfssync.keeping import Keeper
@@ -70,11 +70,11 @@ class Session:
         """Hand progress on; also where long reads and copies notice that they shall stop.
 
         Raises:
-            TransientError: `stop` is set.
+            StoppedError: `stop` is set.
             TimeIsUp: No more files may be taken.
         """
         if self.stop.is_set():
-            raise TransientError("stopped before everything was delivered", "the next start goes on from here")
+            raise StoppedError
         if isinstance(event, Progress):
             self.last_call.check()
         self.monitor(event)

@@ -3,7 +3,8 @@
 Used by `ladder`. A small file in the state folder: where and when, and a salted, slow hash of the secret, from which
 nobody gets the secret back. The one thing to know: a host also says 401 for a repository that is not there (the
 Hugging Face Hub does), so what is refused is a secret at one repository; only one that several repositories of a host
-refused is of no use there at all. A refusal lapses after an hour, for hosts that were themselves in trouble.
+refused is of no use there at all. A refusal lapses soon, for hosts that were themselves in trouble; until then the
+daemon's own pauses after a refused login have grown longer than that.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-LAPSE_S = 3600.0
+LAPSE_S = 300.0
 EVERYWHERE = 3
 """A secret that so many repositories of a host refused is refused by the host."""
 

@@ -117,7 +117,7 @@ def holds(file: Path, lfs: LfsObject) -> bool:
 
 
 @contextlib.contextmanager
-def workroom(folder: Path) -> Iterator[Path]:
+def workroom(folder: Path, prefix: str = _PREFIX) -> Iterator[Path]:
     """A new folder for temporary files, removed at the end; first clears away what killed runs left beside it.
 
     Whether a run still lives is told by its lock on its own folder and not by its process number, which in a
@@ -125,9 +125,10 @@ def workroom(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: Where to make it; has to be there.
+        prefix: How its name begins, as those of all that are looked for.
     """
-    clear_leftovers(folder)
-    while (made := _locked_room(folder)) is None:
+    clear_leftovers(folder, prefix)
+    while (made := _locked_room(folder, prefix)) is None:
         continue  # another run took it for a leftover before it was locked
     room, fd = made
     try:
@@ -137,8 +138,8 @@ def workroom(folder: Path) -> Iterator[Path]:
         os.close(fd)
 
 
-def _locked_room(folder: Path) -> tuple[Path, int] | None:
-    room = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+def _locked_room(folder: Path, prefix: str) -> tuple[Path, int] | None:
+    room = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     try:
         fd = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -151,10 +152,10 @@ def _locked_room(folder: Path) -> tuple[Path, int] | None:
     return None
 
 
-def clear_leftovers(folder: Path) -> None:
+def clear_leftovers(folder: Path, prefix: str = _PREFIX) -> None:
     """Take away the rooms of runs that were killed, as far as they are ours."""
     for name in os.listdir(folder):
-        if not name.startswith(_PREFIX):
+        if not name.startswith(prefix):
             continue
         with contextlib.suppress(OSError):
             fd = os.open(folder / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

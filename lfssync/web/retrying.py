@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lfssync.errors import TransientError
+from lfssync.errors import StoppedError, TransientError
 
 T = TypeVar("T")
 
@@ -50,9 +50,9 @@ class Patience:
         return draw * min(self.first_s * 2.0 ** (failures - 1), self.last_s)
 
 
-def stopped_error() -> TransientError:
+def stopped_error() -> StoppedError:
     """What is raised when it was told to stop."""
-    return TransientError("stopped before everything was delivered", "the next start goes on from here")
+    return StoppedError()
 
 
 def persist(action: Callable[[], T], stop: threading.Event | None = None, patience: Patience | None = None) -> T:
@@ -71,6 +71,8 @@ def persist(action: Callable[[], T], stop: threading.Event | None = None, patien
     while True:
         try:
             return action()
+        except StoppedError:
+            raise
         except TransientError as error:
             failures += 1
             pause_s = patience.pause_s(failures, error, random.random())  # noqa: S311 (jitter, not a secret)

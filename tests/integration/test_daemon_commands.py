@@ -243,6 +243,29 @@ def test_ctrl_c_ends_a_sync_in_the_middle_of_a_large_file(pair: Pair, tmp_path: 
     assert not remote_tree(pair.remote)
 
 
+def test_killed_between_commit_and_push_it_shows_as_not_delivered(pair: Pair) -> None:
+    write(pair.directory / "file", b"1")
+    configure(pair.table())
+    assert lfssync("sync").returncode == 0
+    delivered = status().pushed
+    hook = write(pair.remote / "hooks/pre-receive", b"#!/bin/sh\ntouch arrived\nsleep 3\n")
+    hook.chmod(0o755)
+    write(pair.directory / "file", b"2")
+    child = subprocess.Popen([*LFSSYNC, "sync"], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        soon((pair.remote / "arrived").exists, status)
+    finally:
+        child.kill()
+        child.wait()
+    now = status()
+    assert (now.pushed, now.state.is_working) == (delivered, False)
+    assert now.head not in (None, delivered)
+    time.sleep(3)  # the remote's own hook
+    hook.unlink()
+    assert lfssync("sync").returncode == 0
+    assert status().pushed == status().head
+
+
 # -- a person must decide ------------------------------------------------------------------------------------------
 
 

@@ -445,3 +445,17 @@ def test_write_is_used(tmp_path: Path) -> None:
     write(site.directory / "b", b"2")
     site.sync()
     site.assert_mirrored()
+
+
+def test_thousands_of_objects_are_all_asked_about_before_they_count_as_verified(tmp_path: Path) -> None:
+    """However many there are, and however lately they were confirmed."""
+    site = Site.make(tmp_path, lfs_threshold_bytes=0)
+    for number in range(1200):
+        write(site.directory / f"{number:04d}.bin", b"object %d" % number)
+    site.sync()
+    objects = [path for path in (site.remote / "lfs/objects").rglob("*") if path.is_file()]
+    assert len(objects) == 1200
+    for path in objects[:1100]:
+        path.unlink()
+    site.sync()
+    assert len([path for path in (site.remote / "lfs/objects").rglob("*") if path.is_file()]) == 1200

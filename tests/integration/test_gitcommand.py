@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from lfssync.errors import LfssyncError, TransientError, UserError
 from lfssync.gitcommand import Git, ssh_variables
 from tests.helpers import make_bare, random_bytes, write
 
+PROJECT = Path(__file__).parents[2]
 SECONDS_IN_VAIN = 600
 """What the long commands here would take."""
 
@@ -184,3 +187,20 @@ def test_the_ssh_of_the_users_git_configuration_is_used(git: Git, tmp_path: Path
     with pytest.raises(TransientError):
         git.run("ls-remote", "ssh://git@host.invalid/x", remote="ssh://git@host.invalid/x")
     assert "git-upload-pack" in seen.read_text()
+
+
+def test_who_is_killed_takes_git_with_it(git: Git, tmp_path: Path) -> None:
+    """Git may hold a login and still push: it must not outlive who started it, whatever happened to that."""
+    code = (
+        "import sys; from pathlib import Path; from lfssync.gitcommand import Git\n"
+        "script = f'echo $$ >{sys.argv[2]}.new; mv {sys.argv[2]}.new {sys.argv[2]}; exec sleep 600'\n"
+        "Git(Path(sys.argv[1])).run('-c', f'alias.work=!{script}', 'work')\n"
+    )
+    pid_file = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(git.git_dir), str(pid_file)], cwd=PROJECT)
+    try:
+        wait_for(pid_file)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert gone(pid_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -278,3 +279,17 @@ def test_a_hostile_branch_does_no_harm_to_a_sync_either(hostile: Hostile, tmp_pa
     assert not Path("/tmp/lfssync-evil").exists()
     assert not Path("/lfssync-evil").exists()
     assert not list(tmp_path.glob("evil"))
+
+
+def test_what_a_killed_restore_left_is_taken_away_and_what_a_living_one_has_is_not(site: Site, tmp_path: Path) -> None:
+    parent = tmp_path / "models"
+    write(parent / ".lfssync-killed" / "files" / "half", b"x")
+    write(parent / ".lfssync-living" / "files" / "half", b"x")
+    write(parent / ".other" / "file", b"x")
+    living = os.open(parent / ".lfssync-living", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        fetch(site, into=parent / "restored")
+        assert sorted(path.name for path in parent.iterdir()) == [".lfssync-living", ".other", "restored"]
+    finally:
+        os.close(living)

@@ -53,6 +53,7 @@ HOUSE = (
     "lfssync.report",
     "lfssync.roster",
     "lfssync.giterrors",
+    "lfssync.leash",
     "lfssync.gitcommand",
     "lfssync.addresses",
     "lfssync.sshcommand",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
+from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, StoppedError, TransientError
 from lfssync.web.messages import Answer, Request, host_of, origin, require_safe
 from lfssync.web.retrying import Patience, persist
 from lfssync.web.statuses import RETRY_AFTER_LIMIT_S, refusal, retry_after_s, told
@@ -157,6 +157,13 @@ def test_it_is_tried_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     work, pauses = Work(*[later()] * 5), Pauses()
     assert persist(work, pauses) == "result"
     assert pauses.seen == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_what_was_told_to_stop_is_not_tried_again() -> None:
+    work, pauses = Work(StoppedError()), Pauses()
+    with pytest.raises(StoppedError):
+        persist(work, pauses)
+    assert (work.done, pauses.seen) == (1, [])
 
 
 def test_it_is_given_up_with_the_last_error() -> None:
