@@ -13,7 +13,7 @@ import random
 import re
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -137,8 +137,12 @@ def objects_of_history(repository: Path) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def assert_whole(remote: Path) -> None:
+def assert_whole(remote: Path, file: Callable[[str], Path] | None = None) -> None:
     """Asserts invariant I1 on a bare remote: what is reachable is all there, LFS objects included, byte for byte.
+
+    Args:
+        remote: The bare repository.
+        file: Where an LFS object lies, by its oid; None for where stock git-lfs has it in a bare repository.
 
     Raises:
         AssertionError: An LFS object is missing or is not what its pointer says, or a pointer is not canonical.
@@ -147,7 +151,7 @@ def assert_whole(remote: Path) -> None:
     git("fsck", "--full", "--strict", "--no-dangling", "--no-progress", cwd=remote)
     wrong = []
     for oid, size_bytes in objects_of_history(remote):
-        path = remote / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
+        path = file(oid) if file else remote / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
         if not path.is_file():
             wrong.append(f"{oid} is missing")
         elif path.stat().st_size != size_bytes:

@@ -14,8 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.helpers import assert_whole, make_bare, tree
 from tests.integration.daemons import configure, lfssync, litter, places, remote_tree
+from tests.servers import githost
+from tests.servers.giftless import giftless
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class Site:
         remote: What the mirror has as its remote.
         repository: The bare repository behind that.
         kept: Folders that hold all that the remote and lfssync know.
+        file: Where the remote has an LFS object, by its oid; None for where git-lfs has it in a bare repository.
     """
 
     directory: Path
     remote: str
     repository: Path
     kept: tuple[Path, ...]
+    file: Callable[[str], Path] | None = None
 
     def keep(self, where: Path) -> None:
         """Keep how remote and state are now."""
@@ -56,7 +62,7 @@ class Site:
 
     def assert_whole(self) -> None:
         """Every commit on the remote has its LFS objects there, byte for byte."""
-        assert_whole(self.repository)
+        assert_whole(self.repository, self.file)
 
     def assert_mirrored(self, besides: Collection[bytes] = ()) -> None:
         """The remote is whole and holds what the directory holds, and nothing is left behind anywhere.
@@ -72,9 +78,10 @@ class Site:
 
     def litter(self) -> list[str]:
         """What a killed run leaves behind, and a finished one must not."""
-        found = [path for folder in self.kept if folder.exists() for path in litter(folder)]
+        ours = self.kept if self.file is None else (places().state_dir,)  # a server puts its own things in order
+        found = [path for folder in ours if folder.exists() for path in litter(folder)]
         for folder in (Path(os.environ["XDG_RUNTIME_DIR"]), Path(os.environ["TMPDIR"])):
-            found += [str(path) for path in folder.iterdir()]
+            found += [str(path) for path in folder.iterdir() if "gunicorn" not in path.name]
         return found
 
 
@@ -84,7 +91,21 @@ def _bare(base: Path) -> Iterator[Site]:
     yield Site(base / "model", str(repository), repository, (repository, places().state_dir))
 
 
-REMOTES: dict[str, Callable[[Path], AbstractContextManager[Site]]] = {"bare": _bare}
+@contextmanager
+def _host(base: Path) -> Iterator[Site]:
+    """A git host with a real LFS server, where one has to log in."""
+    with giftless(base / "giftless") as lfs, githost.serve(githost.GitHost(base / "host", lfs)) as host:
+        repository = host.create("me/model")
+        kept = (repository, lfs.storage, places().state_dir)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LFSSYNC_TOKEN", githost.TOKEN)
+            yield Site(base / "model", host.url("me/model"), repository, kept, lambda oid: lfs.file("me/model", oid))
+
+
+REMOTES: dict[str, Callable[[Path], AbstractContextManager[Site]]] = {
+    "bare": _bare,
+    "git host": _host,
+}
 """Every kind of remote that passes are broken off against."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.places import Site, sync
-from tests.helpers import clone, git, random_bytes, write
+from tests.helpers import git, random_bytes, write
 
 
 def first(place: Site, base: Path) -> None:
@@ -21,7 +21,9 @@ def later(place: Site, base: Path) -> None:
     """Files changed, came and went; and somebody else has pushed meanwhile."""
     first(place, base)
     sync()
-    work = clone(place.repository, base / "theirs")
+    without_lfs = ("-c", "filter.lfs.process=", "-c", "filter.lfs.smudge=cat", "-c", "filter.lfs.required=false")
+    git(*without_lfs, "clone", "--quiet", place.repository, "theirs", cwd=base)
+    work = base / "theirs"
     write(work / "theirs.txt", b"from the web")
     git("add", "theirs.txt", cwd=work)
     git("commit", "--quiet", "-m", "Edit on the web", cwd=work)

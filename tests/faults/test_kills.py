@@ -18,7 +18,7 @@ from tests.faults.scenes import SCENES, besides
 from tests.faults.tracing import Traced
 from tests.integration.daemons import LFSSYNC
 
-KILLS_EACH = 8
+KILLS_EACH = {"bare": 8, "git host": 4}
 """So many calls of a pass, evenly spread over it, that it is killed at."""
 
 
@@ -38,16 +38,21 @@ _KILL: dict[Victim, Callable[[Traced], None]] = {
 
 
 @pytest.fixture(params=REMOTES)
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def place(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    with site(request.param, tmp_path) as made:
+    with site(kind, tmp_path) as made:
         yield made
 
 
 @pytest.mark.parametrize("victim", Victim)
 @pytest.mark.parametrize("scene", SCENES)
 def test_killed_at_any_call_it_finishes_at_the_next_start(
-    place: Site, scene: str, victim: Victim, tmp_path: Path
+    kind: str, place: Site, scene: str, victim: Victim, tmp_path: Path
 ) -> None:
     SCENES[scene](place, tmp_path)
     place.keep(tmp_path / "start")
@@ -55,7 +60,7 @@ def test_killed_at_any_call_it_finishes_at_the_next_start(
     whole = Traced([*LFSSYNC, "sync"], log).run()
     assert whole.status == 0, log.read_text()
     place.assert_mirrored(besides(scene))
-    for at in spread(len(whole.calls), KILLS_EACH):
+    for at in spread(len(whole.calls), KILLS_EACH[kind]):
         tally("kills")
         place.put_back(tmp_path / "start")
         killed = Traced([*LFSSYNC, "sync"], log, at, _KILL[victim]).run()
