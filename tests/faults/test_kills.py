@@ -16,7 +16,7 @@ from tests.faults.dice import spread, tally
 from tests.faults.places import REMOTES, Site, site, sync
 from tests.faults.scenes import SCENES, besides
 from tests.faults.tracing import Traced
-from tests.integration.daemons import LFSSYNC
+from tests.integration.daemons import LFSSYNC, lfssync
 
 KILLS_EACH = {"bare": 8, "git host": 4}
 """So many calls of a pass, evenly spread over it, that it is killed at."""
@@ -63,8 +63,12 @@ def test_killed_at_any_call_it_finishes_at_the_next_start(
     for at in spread(len(whole.calls), KILLS_EACH[kind]):
         tally("kills")
         place.put_back(tmp_path / "start")
-        killed = Traced([*LFSSYNC, "sync"], log, at, _KILL[victim]).run()
+        killed = Traced([*LFSSYNC, "sync"], log, at, _KILL[victim])
         try:
+            with killed.going_on():
+                if victim is Victim.LFSSYNC:
+                    beside = lfssync("sync")
+                    assert beside.returncode == 0, beside.stderr
             place.assert_whole()
             place.grow_old()
             sync()

@@ -16,8 +16,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Traced:
         hook: Called while everything stands still; usually ends the program.
         calls: What strace said about each counted call so far.
         status: How strace ended, which is how the program ended; None while it runs.
+        struck: Set when `hook` was called, or when all is over.
     """
 
     command: Sequence[str]
@@ -54,6 +55,7 @@ class Traced:
     hook: Callable[[Traced], None] = lambda traced: traced.kill_all()
     calls: list[str] = field(default_factory=list)
     status: int | None = None
+    struck: threading.Event = field(default_factory=threading.Event)
     _strace: subprocess.Popen[bytes] | None = None
     _program: int = 0
 
@@ -79,7 +81,19 @@ class Traced:
                 watchdog.join()
                 self.kill_all()
                 self.status = self._strace.wait()
+                self.struck.set()
         return self
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Run it, and have the block run beside what is left of it after `hook` was called."""
+        thread = threading.Thread(target=self.run, name="traced")
+        thread.start()
+        try:
+            assert self.struck.wait(TIMEOUT_S)
+            yield
+        finally:
+            thread.join()
 
     def _take(self, line: str) -> None:
         """Take in a line of strace; the process that it is about may be waiting for us."""
@@ -93,6 +107,7 @@ class Traced:
             if self._is_time(line):
                 self.at = None
                 self.hook(self)
+                self.struck.set()
 
     def _is_time(self, line: str) -> bool:
         if isinstance(self.at, re.Pattern):
