@@ -37,7 +37,7 @@ demo: $(if $(wildcard $(FOR_TEST)),$(FOR_TEST),$(FOR_DEMO)) ## mirror a small tr
 	@$(PYTHON) -m lfssync.demo
 
 test: lint ## install what the tests need, then run the checks and all tests
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
 
 bench: $(FOR_TEST) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
 	@$(PYTHON) -m tests.benchmarks $(ROWS)

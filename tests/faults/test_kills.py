@@ -18,7 +18,7 @@ from tests.faults.scenes import SCENES, besides
 from tests.faults.tracing import Traced
 from tests.integration.daemons import LFSSYNC, lfssync
 
-KILLS_EACH = {"bare": 8, "git host": 4}
+KILLS_EACH = {"bare": 4, "git host": 2}
 """So many calls of a pass, evenly spread over it, that it is killed at."""
 
 
