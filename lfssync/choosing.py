@@ -27,10 +27,15 @@ def configured(places: Places) -> Configuration:
     return config.load(places)
 
 
-def expanded(configuration: Configuration, places: Places) -> list[Mirror]:
+def expanded(configuration: Configuration, places: Places, codes: list[int] | None = None) -> list[Mirror]:
     """All mirrors: those that are written down, and those that the patterns find on the disk now.
 
     A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
+
+    Args:
+        configuration: What the file says.
+        places: Where everything is.
+        codes: Receives an exit code for each such folder, for commands that answer for all of them.
     """
     if not configuration.patterns:
         return list(configuration.mirrors)
@@ -39,6 +44,8 @@ def expanded(configuration: Configuration, places: Places) -> list[Mirror]:
     found = patterns.survey(configuration.patterns, places)
     for refusal in found.refused:
         terminal.warn(refusal)
+        if codes is not None:
+            codes.append(terminal.exit_code_of(refusal.kind))
     return [*configuration.mirrors, *found.mirrors]
 
 

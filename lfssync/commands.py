@@ -120,13 +120,13 @@ def sync(arguments: Namespace, places: Places) -> int:
     from lfssync import documents, operations, output
 
     configuration = choosing.configured(places)
-    mirrors = choosing.expanded(configuration, places)
+    codes: list[int] = []
+    mirrors = choosing.expanded(configuration, places, None if arguments.names else codes)
     wanted = [choosing.named(mirrors, name) for name in dict.fromkeys(arguments.names)] or mirrors
     if not wanted:
         raise UserError("no mirrors configured", "start with: lfssync add DIR")
     does = operations.connect(places, configuration)
     answers: list[documents.Document] = []
-    codes: list[int] = []
     for mirror in wanted:
         started = time.monotonic()
         try:
@@ -151,12 +151,12 @@ def wait(arguments: Namespace, places: Places) -> int:
 
     deadline = time.monotonic() + settings.duration_s(arguments.timeout)
     configuration = choosing.configured(places)
-    mirrors = choosing.expanded(configuration, places)
+    codes: list[int] = []
+    mirrors = choosing.expanded(configuration, places, None if arguments.name else codes)
     wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
     if not wanted:
         raise UserError("no mirrors configured", "start with: lfssync add DIR")
     does = operations.connect(places, configuration)
-    codes = []
     for mirror in wanted:
         started = time.monotonic()
         try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from lfssync.credentials import Credentials, nobody
-from lfssync.credentials.passing import is_on_web, named_beside, with_logins
+from lfssync.credentials.passing import explained, is_on_web, named_beside, with_logins
 from lfssync.errors import StoppedError, TransientError, UserError
 from lfssync.giterrors import explain
 from lfssync.leash import leash
@@ -189,7 +189,7 @@ class Git:
         else:
             output = run_once((), ())
         if output.status not in accept:
-            raise explain(_name(arguments), output.status, output.stderr, remote)
+            raise explained(explain(_name(arguments), output.status, output.stderr, remote), self.login, remote)
         return output
 
     @contextlib.contextmanager

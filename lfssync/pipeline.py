@@ -20,7 +20,7 @@ from pathlib import Path
 from lfssync.assembly import Part
 from lfssync.classification import NAME as ATTRIBUTES
 from lfssync.classification import RULES_FACT, is_text_like_a_pointer
-from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.errors import BlockedError, LfssyncError, StoppedError, TransientError
 from lfssync.groups import widened
 from lfssync.healing import heal
 from lfssync.intake import Intake, Taken
@@ -110,7 +110,8 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
             return _attempt(mirror, state_dir, order, session)
         except LfssyncError as error:
             with Store(state_dir / "state.db") as store:
-                (Report(store, mirror).stopped if session.stop.is_set() else Report(store, mirror).failure)(error)
+                report, is_over = Report(store, mirror), session.stop.is_set() or isinstance(error, StoppedError)
+                (report.stopped if is_over else report.failure)(error)
             raise
 
 

@@ -43,6 +43,14 @@ class AsksGit(Protocol):
         """Whether git may ask its helpers itself; not when all that they have was refused: git-lfs would not stop."""
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """Credentials that know which logins they do not give any more."""
+
+    def passed_over(self, url: str) -> Credential | None:
+        """The first login for an address that the host refused lately; None when it refused none."""
+
+
 class _Nobody:
     def find(self, url: str) -> Credential | None:
         return None

@@ -112,6 +112,11 @@ class Ladder:
         with self._lock:
             return list(self._all(url))
 
+    def passed_over(self, url: str) -> Credential | None:
+        """See `Remembers.passed_over`."""
+        with self._lock:
+            return next((one for one in self._all(url) if self._is_refused(url, one)), None)
+
     def leaves_to_git(self, url: str) -> bool:
         """See `AsksGit.leaves_to_git`."""
         with self._lock:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from lfssync.credentials import AsksGit, Credential, Credentials, answering
+from lfssync.credentials import AsksGit, Credential, Credentials, Remembers, answering
+from lfssync.errors import AuthError, LfssyncError
 
 LOGINS = 2
 """So many logins are tried for one command; the next pass goes on with the next one."""
@@ -109,6 +110,24 @@ def with_logins(
         login.refused(remote, credential)
     asks_git = not isinstance(login, AsksGit) or login.leaves_to_git(remote)
     return ended or run(() if asks_git else ("-c", "credential.helper="), ())
+
+
+def explained(error: LfssyncError, login: Credentials, remote: str) -> LfssyncError:
+    """The same error, or a better one when it comes of a login that the host refused: git only knows that it has none.
+
+    Args:
+        error: What git's words mean.
+        login: Who knows logins.
+        remote: Whom git talked to.
+    """
+    if not isinstance(error, AuthError) or not is_on_web(remote) or not isinstance(login, Remembers):
+        return error
+    refused = login.passed_over(remote)
+    if refused is None or refused.source == "keyring":
+        return error
+    host = answering.split(remote)[2]
+    remedy = f"put a right one there, or run lfssync login {host}"
+    return AuthError(f"{host} refuses the login from {refused.source}: {error.message}", remedy)
 
 
 def is_on_web(remote: str) -> bool:

@@ -22,6 +22,7 @@ from lfssync.model import LfsObject
 from lfssync.transfer.gitlfs import GitLfsTransfer
 from tests.helpers import assert_whole, clone, git, make_bare, random_bytes, tree, write
 from tests.host import PASSWORD, USER, serve
+from tests.integration.daemons import lfssync, places
 from tests.servers import githost
 from tests.servers.githost import GitHost
 from tests.servers.secretservice import secret_service
@@ -295,3 +296,21 @@ def test_a_revoked_token_is_tried_once_and_not_again_by_the_next_pass(host: str,
         Git(Path(os.devnull), login=first).run("ls-remote", "--quiet", host, remote=host)
     for ladder in (first, second, Ladder(state, given)):
         assert ladder.find(host) is None
+
+
+def test_a_login_that_was_refused_is_named_and_not_called_missing(
+    tmp_path: Path, private_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, and not only the first: later tries do not even offer it, and git then only knows that it has none."""
+    with githost.serve(githost.GitHost(tmp_path / "host")) as host:
+        host.create("me/model")
+        monkeypatch.setenv("LFSSYNC_TOKEN", "wrong-token")
+        write(tmp_path / "model" / "file", b"x")
+        text = f'[[mirror]]\npath = "{tmp_path}/model"\nremote = "{host.url("me/model")}"\n'
+        write(places().config_file, text.encode())
+        for _ in range(2):
+            done = lfssync("sync")
+            assert done.returncode == 5
+            assert "refuses the login from LFSSYNC_TOKEN" in done.stderr
+            assert "lfssync login" in done.stderr
+            assert "wrong-token" not in done.stderr

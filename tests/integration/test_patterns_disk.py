@@ -11,6 +11,8 @@ from lfssync.config import Configuration, check_directories, load, parse
 from lfssync.errors import UserError
 from lfssync.patterns import escape, expand, survey, watch_points
 from lfssync.places import Places
+from tests.helpers import write
+from tests.integration.daemons import lfssync
 
 
 @pytest.fixture
@@ -233,3 +235,19 @@ def test_a_relative_remote_that_exists_is_taken_from_the_current_folder(tmp_path
         assert parse_remote("bare", tmp_path).url == str(tmp_path / "bare")
         with pytest.raises(UserError, match="not a remote that lfssync knows"):
             parse_remote("missing", tmp_path)
+
+
+def test_wait_and_sync_do_not_say_that_all_is_well_while_a_folder_is_no_mirror(tmp_path: Path) -> None:
+    """Whoever shuts the machine down after `wait` trusts the exit code and not the warning above it."""
+    for folder in ("one/model", "other/model"):
+        write(tmp_path / folder / "file", b"x")
+    write(
+        Places.from_environment(os.environ).config_file,
+        f'[[mirror]]\npath = "{tmp_path}/one/model"\n[[mirror]]\npath = "{tmp_path}/other/*"\n'.encode(),
+    )
+    for command in ("sync", "wait"):
+        done = lfssync(command)
+        assert done.returncode == 2
+        assert "two mirrors are called 'model'" in done.stderr
+        assert "model: " in done.stdout
+        assert lfssync(command, "model").returncode == 0
