@@ -29,6 +29,9 @@ BACKENDS = (
 )
 """What may keep a secret: a name for people, and the class."""
 
+_ONLY_ON = {"macOS keychain": "darwin", "Windows credential store": "win32"}
+"""Elsewhere not even looked at: macOS's has Python look for its libraries, which runs the compiler and the linker."""
+
 USER_NAME = "lfssync:username"
 """The entry that holds the user name; no real one has a colon, since HTTP logins end there."""
 
@@ -61,7 +64,7 @@ def choose(phrase: str) -> tuple[str, Any]:
     has_bus = bool(os.environ.get("DBUS_SESSION_BUS_ADDRESS"))
     found: list[tuple[float, str, Any]] = []
     for name, module, kind in BACKENDS:
-        if name in _NEEDS_BUS and not has_bus:
+        if (name in _NEEDS_BUS and not has_bus) or _ONLY_ON.get(name, sys.platform) != sys.platform:
             continue
         with contextlib.suppress(Exception):  # a backend that is not for this machine says so in many ways
             backend = getattr(importlib.import_module(module), kind)

@@ -101,6 +101,17 @@ def test_without_a_bus_there_is_a_remedy(private_environment: Path) -> None:
     assert caught.value.availability.error().kind == "blocked"
 
 
+def test_no_program_is_run_to_look_for_one(tmp_path: Path, private_environment: Path) -> None:
+    """Python looks for libraries with the compiler, and leaves its temporary files behind when it is killed."""
+    for name in ("gcc", "cc", "ld", "ldconfig", "objdump"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {name} >>{tmp_path}/ran\n")
+        program.chmod(0o755)
+    assert state(Keyring(os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})) is KeyringState.MISSING
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_bus_that_is_gone_is_as_good_as_none(tmp_path: Path, private_environment: Path) -> None:
     keyring = Keyring(os.environ | {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/gone"})
     assert state(keyring) is KeyringState.MISSING
