@@ -170,6 +170,8 @@ def private_home(base: Path) -> Iterator[None]:
             ("config", "--global", "user.name", "Bench"),
             ("config", "--global", "user.email", "bench@example.org"),
             ("config", "--global", "init.defaultBranch", "main"),
+            ("config", "--global", "gc.autoDetach", "false"),  # else it packs away what git-lfs is looking at
+            ("config", "--global", "maintenance.autoDetach", "false"),
             ("lfs", "install", "--skip-repo"),
         ):
             Meter().run(["git", *words], base)
