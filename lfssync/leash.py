@@ -9,6 +9,7 @@ Source: setpriv(1); PR_SET_PDEATHSIG in prctl(2).
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 
 _WORDS = ("setpriv", "--pdeathsig", "TERM", "--")
@@ -19,7 +20,8 @@ _TIMEOUT_S = 60.0
 def leash() -> tuple[str, ...]:
     """What stands before a command so that it is ended when we are killed; nothing where that cannot be had."""
     try:
-        tried = subprocess.run([*_WORDS, "true"], capture_output=True, timeout=_TIMEOUT_S, check=False)
+        only = {"PATH": os.environ.get("PATH", os.defpath)}  # nobody else's environment, and no token of it
+        tried = subprocess.run([*_WORDS, "true"], env=only, capture_output=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return _WORDS if tried.returncode == 0 else ()

@@ -204,6 +204,8 @@ class Worker:
         return due
 
     def _last_due_at(self, closes_at: float) -> float | None:
+        if self.trouble is not None and not isinstance(self.trouble.error, TransientError):
+            return None  # only a person can help, and there is no time for that
         due_at = self._debounce.due_at
         if due_at is not None and self._unreached is None:
             due_at = max(due_at, self._held_until)

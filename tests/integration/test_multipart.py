@@ -279,7 +279,7 @@ def test_a_later_pass_goes_on_although_the_server_names_another_upload(hub: Hub,
 def test_passes_of_one_session_go_on(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.random", lambda: 0.0)  # no pause before it is tried again
     write(tmp_path / "model" / "model.bin", CONTENT)
-    mirror = Mirror("model", tmp_path / "model", to(hub), quiet_s=0.05)
+    mirror = Mirror("model", tmp_path / "model", to(hub), quiet_s=0.05, offline_limit_bytes=0)
 
     def go(event: Plan | Progress) -> None:
         if isinstance(event, Progress) and event.state is State.UPLOADING and event.done_bytes >= 8 * PART:

@@ -27,7 +27,7 @@ def limited() -> None:
 
 def test_what_rotation_deletes_during_the_upload_arrives(tmp_path: Path) -> None:
     site = Site.make(tmp_path)
-    contents = {f"checkpoint-1/{part}.bin".encode(): random_bytes(part, 2 << 20) for part in range(5)}
+    contents = {f"weights/{part}.bin".encode(): random_bytes(part, 2 << 20) for part in range(5)}
     site.lay(contents)
 
     def rotate(event: Plan | Progress) -> None:

@@ -222,3 +222,18 @@ def test_the_service_manager_is_told_how_long_it_takes(pair: Pair, daemon: Daemo
             started.signal(signal.SIGTERM)
             assert manager.recv(100) == b"STOPPING=1"
             assert manager.recv(100).startswith(b"EXTEND_TIMEOUT_USEC=")
+
+
+def test_what_only_a_person_can_decide_holds_nobody_up(pair: Pair, daemon: Daemon) -> None:
+    for number in range(10):
+        write(pair.directory / f"{number}", b"x")
+    configure(pair.table(**LONG, shutdown_grace="1m"))
+    with daemon.start():
+        assert lfssync("sync").returncode == 0
+        for file in pair.directory.iterdir():
+            file.unlink()
+        soon(lambda: status().state is State.SETTLING, status)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process
+        assert daemon.process.wait(20) == 0
+    assert status().state is State.BLOCKED
