@@ -1,6 +1,6 @@
 """Killed at any of its calls that change a file, lfssync finishes the work at its next start and leaves nothing behind.
 
-Fault 1, and 8 for its children. `make soak` kills at every single call instead of some. The one thing to know: what is
+Fault 1, and 8 for its children. `make soak` kills at other calls each time. The one thing to know: what is
 on the remote must be whole right after the kill, too, and not only once the next run has mended it.
 """
 
