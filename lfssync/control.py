@@ -239,7 +239,7 @@ def ask(path: Path, request: Mapping[str, object], monitor: Monitor, timeout_s: 
                     result: Document = answer["result"]
                     return result
         except TimeoutError as error:
-            raise TransientError(f"the daemon was not done within {timeout_s:.0f} s", "wait longer") from error
+            raise TransientError(f"the daemon was not done within {timeout_s:g} s", "wait longer") from error
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TransientError(
                 f"the daemon did not answer properly: {error}", "look at its log, or restart it"
