@@ -75,7 +75,7 @@ def push(  # noqa: PLR0913 (keywords, each with a default)
         NotDoneError: Files are still being written.
     """
     from lfssync.hosts import Wish
-    from lfssync.operations import push as deliver
+    from lfssync.service.operations import push as deliver
 
     wish = Wish(public, license) if create else None
     return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor, wish=wish)
@@ -100,9 +100,9 @@ def login(host: str | None = None, token: str | None = None, *, username: str | 
     """
     import logging
 
-    from lfssync.logincommands import typed_token
-    from lfssync.operations import login as log_in
+    from lfssync.commandline.logincommands import typed_token
     from lfssync.places import Places
+    from lfssync.service.operations import login as log_in
 
     warn = logging.getLogger("lfssync").warning
     return log_in(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.errors import UserError
-from lfssync.remotes import HUB, hub_endpoint
+from lfssync.rules.remotes import HUB, hub_endpoint
 
 NAME_CHARACTERS_MAX = 100
 """Longest name of a mirror."""

@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lfssync import config, patterns
+from lfssync.configuration import config, patterns
 from lfssync.credentials import Credential, nobody
 from lfssync.credentials.answering import QUERY_BYTES_MAX, fits, parse
 from lfssync.credentials.ladder import Ladder

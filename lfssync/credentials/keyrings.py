@@ -28,7 +28,7 @@ from typing import Any
 from lfssync.credentials import Credential, keyring_process
 from lfssync.credentials.variables import keyring_phrase
 from lfssync.errors import BlockedError
-from lfssync.gitcommand import environment as clean_environment
+from lfssync.git.gitcommand import environment as clean_environment
 
 TIMEOUT_S = 10.0
 SOURCE = "keyring"

@@ -18,16 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lfssync import config
+from lfssync.configuration import config
+from lfssync.configuration.patterns import resolve_remote
 from lfssync.credentials import Credential, variables
 from lfssync.credentials.answering import parse, split
 from lfssync.credentials.keyrings import Keyring, KeyringError, KeyringState
 from lfssync.credentials.refusals import Refusals
 from lfssync.errors import LfssyncError
-from lfssync.gitcommand import Git
-from lfssync.patterns import resolve_remote
+from lfssync.git.gitcommand import Git
 from lfssync.places import Places
-from lfssync.remotes import is_loopback
+from lfssync.rules.remotes import is_loopback
 
 FRESH_S = 300.0
 """So long an answer of the keyring, or of git's helpers, is believed: each takes a process, or a person, to get."""

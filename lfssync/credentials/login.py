@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lfssync import config
 from lfssync.answers import Login, Logout
+from lfssync.configuration import config
 from lfssync.credentials import Credential
 from lfssync.credentials.answering import split
 from lfssync.credentials.keyrings import Keyring, KeyringError
@@ -24,13 +24,13 @@ from lfssync.credentials.ladder import REFUSED_FILE, Ladder, configured_remotes,
 from lfssync.credentials.refusals import Refusals
 from lfssync.credentials.variables import ANYBODY, credential
 from lfssync.errors import AuthError, LfssyncError, UserError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.hosts import Identity
 from lfssync.hosts.api import basic
 from lfssync.hosts.known import host_of, recognised
 from lfssync.hosts.plain import PlainHost
 from lfssync.places import Places
-from lfssync.remotes import RemoteKind, hub_endpoint, is_loopback, mask, parse_remote
+from lfssync.rules.remotes import RemoteKind, hub_endpoint, is_loopback, mask, parse_remote
 from lfssync.web.trust import Trust, git_settings
 
 if TYPE_CHECKING:

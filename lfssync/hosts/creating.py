@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from lfssync.credentials import Credential, Credentials
 from lfssync.errors import AuthError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.hosts import Host, Wish
 from lfssync.hosts.api import UnknownLoginError
 from lfssync.hosts.known import host_of, recognised
-from lfssync.remotes import RemoteKind, parse_remote
+from lfssync.rules.remotes import RemoteKind, parse_remote
 from lfssync.web.client import Client
 from lfssync.web.trust import Trust, git_settings
 

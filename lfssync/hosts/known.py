@@ -19,7 +19,7 @@ from lfssync.hosts.github import GitHub
 from lfssync.hosts.gitlab import GitLab
 from lfssync.hosts.huggingface import HuggingFace
 from lfssync.hosts.plain import PlainHost
-from lfssync.remotes import RemoteKind, hub_endpoint, parse_remote
+from lfssync.rules.remotes import RemoteKind, hub_endpoint, parse_remote
 from lfssync.web.messages import Request
 
 if TYPE_CHECKING:

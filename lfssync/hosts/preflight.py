@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lfssync.attributes import BINARY_LIMIT_BYTES, is_binary
 from lfssync.errors import UserError
 from lfssync.hosts import UNKNOWN_LIMITS, Limits
 from lfssync.model import Staged, human_bytes, show
-from lfssync.remotes import is_on_hub, parse_remote
+from lfssync.rules.attributes import BINARY_LIMIT_BYTES, is_binary
+from lfssync.rules.remotes import is_on_hub, parse_remote
 
 MIB = 1 << 20
 CARD = b"README.md"

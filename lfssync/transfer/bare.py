@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync.errors import AbsentError, BlockedError, LfssyncError, TransientError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject, Monitor, Progress, State, show
 from lfssync.transfer import Source, Uploaded
 from lfssync.transfer.copying import clear_leftovers, copy_checked, holds, sync_file, workroom

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from lfssync.errors import LfssyncError
 from lfssync.model import LfsObject, show
-from lfssync.remotes import CONTROL_CHARACTER
+from lfssync.rules.remotes import CONTROL_CHARACTER
 from lfssync.web.messages import require_safe
 
 BASIC = "basic"

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from lfssync.addresses import fetched_from, pushed_to
 from lfssync.errors import BlockedError, RefusedError
-from lfssync.gitcommand import Git, Output
-from lfssync.giterrors import explain
-from lfssync.remotes import Remote, RemoteKind, is_loopback, mask, parse_remote
-from lfssync.sshcommand import Place, place_of, run_there
+from lfssync.git.addresses import fetched_from, pushed_to
+from lfssync.git.gitcommand import Git, Output
+from lfssync.git.giterrors import explain
+from lfssync.git.sshcommand import Place, place_of, run_there
+from lfssync.rules.remotes import Remote, RemoteKind, is_loopback, mask, parse_remote
 from lfssync.transfer.batch import Sent, expiry
 
 EARLY_S = 5.0

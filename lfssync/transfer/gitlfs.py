@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.fastimport import Edit, FastImport, Ident, blob_oid
-from lfssync.gitcommand import NETWORK_TIMEOUT_S, Git
+from lfssync.git.fastimport import Edit, FastImport, Ident, blob_oid
+from lfssync.git.gitcommand import NETWORK_TIMEOUT_S, Git
 from lfssync.model import LfsObject, Monitor, Progress, State
 from lfssync.transfer import Source, Uploaded
 from lfssync.transfer.bare import BareTransfer

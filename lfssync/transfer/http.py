@@ -19,12 +19,12 @@ from pathlib import Path
 
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.hosts.api import basic
 from lfssync.hosts.huggingface import HuggingFace
 from lfssync.hosts.known import host_of
 from lfssync.model import LfsObject, Mirror, Monitor, State
-from lfssync.remotes import Remote
+from lfssync.rules.remotes import Remote
 from lfssync.transfer import Source, Uploaded
 from lfssync.transfer.api import Api, Login
 from lfssync.transfer.batch import OFFERED, Operation, Present, Standing, Wanted, batches

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from lfssync.errors import BlockedError, TransientError
-from lfssync.remotes import is_loopback
+from lfssync.rules.remotes import is_loopback
 
 ANSWER_TIMEOUT_S = 60.0
 

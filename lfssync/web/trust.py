@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 
 _AUTHORITY_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",

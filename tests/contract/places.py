@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from lfssync.credentials import Credential, nobody
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
+from lfssync.line.transfers import transfer_for
 from lfssync.model import LfsObject, Mirror, TransferKind
 from lfssync.transfer import Transfer
-from lfssync.transfers import transfer_for
 from tests.contract.lfsserver import serving
 from tests.helpers import git, make_bare
 from tests.servers.giftless import giftless

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lfssync.errors import AuthError, LfssyncError, TransientError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject, silent
 from lfssync.transfer import Source
 from lfssync.transfer.bare import open_bare

@@ -24,14 +24,15 @@ from typing import IO
 
 import pytest
 
-from lfssync import config, delivering, inbox
+from lfssync.configuration import config
 from lfssync.credentials import nobody
 from lfssync.errors import BlockedError, LfssyncError
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror
-from lfssync.pipeline import Order
-from lfssync.roster import roster
-from lfssync.workbench import Session
-from lfssync.worker import Worker
+from lfssync.records.roster import roster
+from lfssync.service import delivering, inbox
+from lfssync.service.worker import Worker
 from tests.faults.dice import tally
 from tests.helpers import Entry, Kind, assert_whole, clone, git, make_bare, tree
 from tests.integration.daemons import LFSSYNC, PROJECT, configure, litter, places, remote_tree

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.outofreach import OutOfReachError
+from lfssync.line.outofreach import OutOfReachError
 from tests.helpers import git, random_bytes
 from tests.integration.site import Site
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from lfssync import config, operations
 from lfssync.answers import MirrorStatus
+from lfssync.configuration import config
 from lfssync.model import State
 from lfssync.places import Places
-from lfssync.roster import roster
+from lfssync.records.roster import roster
+from lfssync.service import operations
 from tests.helpers import Entry, Kind, assert_whole, clone, git, make_bare, tree
 
 T = TypeVar("T")

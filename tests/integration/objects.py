@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lfssync.credentials import Credentials, nobody
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject, Mirror, Plan, Progress
-from lfssync.remotes import parse_remote
+from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Source
 from lfssync.transfer.http import HttpTransfer, open_http
 from lfssync.transfer.unfinished import Unfinished

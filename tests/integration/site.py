@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lfssync import delivering
 from lfssync.credentials import Credentials, nobody
+from lfssync.line.pipeline import Order, run_pass
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult
-from lfssync.pipeline import Order, run_pass
-from lfssync.workbench import Session
+from lfssync.service import delivering
 from tests.helpers import Entry, Kind, assert_whole, clone, git, make_bare, tree
 
 ATTRIBUTES = b".gitattributes"
@@ -237,11 +237,11 @@ NOBODY = 65534
 AS_NOBODY = """
 import json, os, sys
 from pathlib import Path
-from lfssync import delivering
+from lfssync.service import delivering
 from lfssync.credentials import Credentials, nobody
 from lfssync.model import Mirror, show
-from lfssync.pipeline import Order, run_pass
-from lfssync.workbench import Session
+from lfssync.line.pipeline import Order, run_pass
+from lfssync.line.workbench import Session
 os.setgroups([]); os.setgid(65534); os.setuid(65534)  # after the imports: the interpreter may be out of their reach
 mirror = Mirror("model", Path(sys.argv[1]), sys.argv[2], quiet_s=0.05)
 hints = frozenset(hint.encode() for hint in sys.argv[4:])

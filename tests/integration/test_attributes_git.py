@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lfssync.attributes import (
+from lfssync.model import LfsObject
+from lfssync.rules.attributes import (
     DEFAULT_PATTERNS,
     Block,
     is_binary,
@@ -20,7 +21,6 @@ from lfssync.attributes import (
     looks_like_pointer,
     parse_pointer,
 )
-from lfssync.model import LfsObject
 from tests.helpers import git
 
 # fmt: off

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from tests.helpers import git, make_bare, write
 
 ROOT = Path(__file__).parents[2]

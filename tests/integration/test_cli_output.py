@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import lfssync
+from lfssync.commandline.progress import STOP_WITHIN_S, Bars
 from lfssync.model import Plan, Progress, State
-from lfssync.progress import STOP_WITHIN_S, Bars
 from tests.helpers import assert_whole, clone, make_bare, random_bytes, tree, write
 from tests.terminals import running, terminal
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.config import load
-from lfssync.configedit import add_mirror, remove_mirror
+from lfssync.configuration.config import load
+from lfssync.configuration.configedit import add_mirror, remove_mirror
 from lfssync.errors import UserError
 from lfssync.places import Places
 
@@ -289,7 +289,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from lfssync.configedit import add_mirror
+from lfssync.configuration.configedit import add_mirror
 from lfssync.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
@@ -312,7 +312,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 import tomlkit
-from lfssync.configedit import add_mirror
+from lfssync.configuration.configedit import add_mirror
 from lfssync.errors import UserError
 from lfssync.places import Places
 if os.geteuid() == 0:
@@ -349,7 +349,7 @@ def test_permissions_are_respected(file_mode: int, folder_mode: int) -> None:
 ADD_MANY = """
 import sys
 from pathlib import Path
-from lfssync.configedit import add_mirror
+from lfssync.configuration.configedit import add_mirror
 for number in range(10):
     add_mirror(Path(sys.argv[1]), {"name": f"{sys.argv[2]}{number}", "path": f"/data/{sys.argv[2]}{number}"})
 """
@@ -365,6 +365,6 @@ def test_additions_at_the_same_time_are_all_there(file: Path) -> None:
 
 
 def test_tomlkit_is_loaded_only_to_write() -> None:
-    code = "import sys, lfssync.config, lfssync.configedit; print('tomlkit' in sys.modules)"
+    code = "import sys, lfssync.configuration.config, lfssync.configuration.configedit; print('tomlkit' in sys.modules)"
     with python(code) as process:
         assert process.communicate(timeout=60)[0] == "False\n"

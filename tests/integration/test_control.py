@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.control import ANSWER_BYTES, CONNECTIONS, REQUEST_BYTES, Server, ask
 from lfssync.errors import (
     AuthError,
     BlockedError,
@@ -25,7 +24,8 @@ from lfssync.errors import (
     UserError,
 )
 from lfssync.model import Monitor, Plan, Progress, State, silent
-from lfssync.protocol import PROTOCOL, Document
+from lfssync.service.control import ANSWER_BYTES, CONNECTIONS, REQUEST_BYTES, Server, ask
+from lfssync.service.protocol import PROTOCOL, Document
 from tests.integration.daemons import PROJECT, Daemon, Pair, configure, lfssync, places, soon
 
 NOBODY = 65534
@@ -485,7 +485,7 @@ def test_stop_waits_neither_for_silent_nor_for_endless_askers(path: Path, desk: 
 OUT_OF_DESCRIPTORS = """
 import os, resource, socket, sys, threading
 from pathlib import Path
-from lfssync.control import Server
+from lfssync.service.control import Server
 
 gate = threading.Event()
 

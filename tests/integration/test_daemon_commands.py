@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import config, executors, operations
+from lfssync.configuration import config
 from lfssync.errors import BlockedError, NotDoneError
-from lfssync.executors import Asking, Here
 from lfssync.model import Plan, Progress, State, silent
+from lfssync.service import executors, operations
+from lfssync.service.executors import Asking, Here
 from tests.helpers import clone, git, random_bytes, tree, write
 from tests.integration.daemons import (
     LFSSYNC,
@@ -568,7 +569,7 @@ def test_who_waited_for_a_purged_lock_takes_the_new_one(pair: Pair, tmp_path: Pa
     write(pair.directory / "file", b"x")
     configure(pair.table())
     code = (
-        "import sys, threading; from pathlib import Path; from lfssync.lock import held\n"
+        "import sys, threading; from pathlib import Path; from lfssync.records.lock import held\n"
         "with held(Path(sys.argv[1]), 60, threading.Event()):\n"
         "    print('in', flush=True); sys.stdin.read(1); print('out', flush=True)\n"
     )

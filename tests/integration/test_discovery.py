@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError, UserError
-from lfssync.gitcommand import Git
-from lfssync.remotes import parse_remote
+from lfssync.git.gitcommand import Git
+from lfssync.rules.remotes import parse_remote
 from lfssync.transfer.endpoint import Discovery, Endpoint, OnlyOverSshError, derived
 from tests.helpers import git, write
 from tests.servers.sshd import Sshd, sshd

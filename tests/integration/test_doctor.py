@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lfssync.commandline.doctor import examine
 from lfssync.credentials import Credential
 from lfssync.credentials.keyrings import Keyring
-from lfssync.doctor import examine
-from lfssync.findings import HEADROOM_BYTES, Finding
+from lfssync.line.findings import HEADROOM_BYTES, Finding
 from tests.helpers import git, make_bare, random_bytes, write
 from tests.integration.daemons import OWN_WORLD, PROJECT, configure, places, write_configuration
 from tests.servers.giftless import Giftless, giftless
@@ -305,7 +305,7 @@ def test_too_few_watches_are_told(directory: Path, monkeypatch: pytest.MonkeyPat
         asked.append((folders, watchers))
         return "the system allows 1 watch; raise it with: sysctl x"
 
-    monkeypatch.setattr("lfssync.doctor.watch_limit_reason", reason)
+    monkeypatch.setattr("lfssync.commandline.doctor.watch_limit_reason", reason)
     only_failed(examined(), "inotify", "the system allows 1 watch")
     assert asked == [(2, 1)]
 
@@ -314,7 +314,9 @@ def test_a_file_system_that_tells_nothing_is_looked_at_and_no_failure(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure({"path": directory})
-    monkeypatch.setattr("lfssync.examination.polling_reason", lambda _: "nfs4 does not report changes made elsewhere")
+    monkeypatch.setattr(
+        "lfssync.commandline.examination.polling_reason", lambda _: "nfs4 does not report changes made elsewhere"
+    )
     found = examined()
     assert failed(found) == {}
     assert "the whole tree is looked at every 600 s" in found["changes"].message

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.fastimport import blob_oid
+from lfssync.git.fastimport import blob_oid
 from tests.helpers import assert_whole, clone, git, make_bare, objects_of_history, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, LFS_LINE, Content, Site, lay, lfs_paths
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lfssync.errors import LfssyncError, TransientError, UserError
-from lfssync.gitcommand import Git, ssh_variables
+from lfssync.git.gitcommand import Git, ssh_variables
 from tests.helpers import make_bare, random_bytes, write
 
 PROJECT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ def test_the_ssh_of_the_users_git_configuration_is_used(git: Git, tmp_path: Path
 def test_who_is_killed_takes_git_with_it(git: Git, tmp_path: Path) -> None:
     """Git may hold a login and still push: it must not outlive who started it, whatever happened to that."""
     code = (
-        "import sys; from pathlib import Path; from lfssync.gitcommand import Git\n"
+        "import sys; from pathlib import Path; from lfssync.git.gitcommand import Git\n"
         "script = f'echo $$ >{sys.argv[2]}.new; mv {sys.argv[2]}.new {sys.argv[2]}; exec sleep 600'\n"
         "Git(Path(sys.argv[1])).run('-c', f'alias.work=!{script}', 'work')\n"
     )

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering, history
 from lfssync.answers import Difference, Version
 from lfssync.errors import BlockedError, LfssyncError, UserError
-from lfssync.pipeline import Order
-from lfssync.report import read_status
-from lfssync.workbench import Session
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
+from lfssync.records.report import read_status
+from lfssync.service import delivering
+from lfssync.versions import history
 from tests.helpers import git, random_bytes, write
 from tests.integration.site import ATTRIBUTES, Content, Link, Program, Site
 

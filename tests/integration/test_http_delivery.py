@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 import lfssync
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, BlockedError, LfssyncError, UserError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
+from lfssync.line.transfers import transfer_for
 from lfssync.model import LfsObject, Mirror, TransferKind, silent
 from lfssync.transfer import Transfer, Uploaded
 from lfssync.transfer.endpoint import OnlyOverSshError
 from lfssync.transfer.gitlfs import GitLfsTransfer
 from lfssync.transfer.http import HttpTransfer
 from lfssync.transfer.overssh import StockIfNeeded
-from lfssync.transfers import transfer_for
 from tests.contract.lfsserver import serving
 from tests.helpers import clone, git, lfs_fsck, make_bare, random_bytes, tree, write
 from tests.servers import githost

@@ -22,11 +22,11 @@ import pytest
 
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.hosts.api import basic
 from lfssync.model import LfsObject, Mirror, Progress, silent
 from lfssync.model import Plan as Planned
-from lfssync.remotes import parse_remote
+from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Source
 from lfssync.transfer.api import Api, Login
 from lfssync.transfer.body import Throttle
@@ -1028,10 +1028,10 @@ def test_memory_does_not_grow_with_the_object(server: LfsServer, tmp_path: Path)
     script = """
 import hashlib, os, resource, sys
 from pathlib import Path
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.hosts.api import basic
 from lfssync.model import LfsObject, Mirror, silent
-from lfssync.remotes import parse_remote
+from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Source
 from lfssync.transfer.http import open_http
 

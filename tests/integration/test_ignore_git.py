@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lfssync.ignore import BUILT_IN_PATTERNS, IgnoreRules, is_git_name
+from lfssync.rules.ignore import BUILT_IN_PATTERNS, IgnoreRules, is_git_name
 from tests.helpers import git
 
 _GITIGNORE = b".gitignore"

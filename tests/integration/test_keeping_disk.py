@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.keeping import Keeper, Room
+from lfssync.line.keeping import Keeper, Room
+from lfssync.line.outofreach import OutOfReachError
 from lfssync.model import STILL_CHANGING, LfsObject, silent
-from lfssync.outofreach import OutOfReachError
-from lfssync.report import read_status
+from lfssync.records.report import read_status
 from lfssync.transfer import Source
 from tests.faults.mounts import disk, own_mounts, tmpfs
 from tests.helpers import make_bare, objects_of_history, random_bytes, write

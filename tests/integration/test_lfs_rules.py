@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.attributes import DEFAULT_PATTERNS
 from lfssync.model import DeletePolicy, LfsObject
+from lfssync.rules.attributes import DEFAULT_PATTERNS
 from tests.helpers import clone, git, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, LFS_LINE, Content, Link, Program, Site, lay, lfs_paths, stamps
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from lfssync import delivering
 from lfssync.credentials import Credential
+from lfssync.line.pipeline import Order
+from lfssync.line.securing import NO_LOCKS_FACT, NO_LOCKS_S
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult
-from lfssync.pipeline import Order
-from lfssync.securing import NO_LOCKS_FACT, NO_LOCKS_S
-from lfssync.store import Store
-from lfssync.workbench import Session
+from lfssync.records.store import Store
+from lfssync.service import delivering
 from tests.helpers import git, make_bare, random_bytes, write
 from tests.integration.site import QUIET_S
 from tests.servers.forges import TOKEN, gitea_at
@@ -150,7 +150,7 @@ def test_who_changes_nothing_in_lfs_asks_nobody(place: Place) -> None:
 
 
 def test_locks_are_asked_for_once_a_pass(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lfssync.securing.OPEN_FILES", 2)
+    monkeypatch.setattr("lfssync.line.securing.OPEN_FILES", 2)
     place.put(a__bin=OLD)
     before = place.asked
     place.put(**{f"x{number}__bin": OLD + bytes([number]) for number in range(7)}, a__bin=None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lfssync
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from lfssync.credentials.keyrings import Keyring
 from lfssync.credentials.login import Site, site_of
 from lfssync.errors import AuthError, BlockedError, UserError

@@ -304,11 +304,11 @@ def test_somebody_pushes_first_each_time(tmp_path: Path) -> None:
 MACHINE = """
 import sys
 from pathlib import Path
-from lfssync.delivering import sync
+from lfssync.service.delivering import sync
 from lfssync.errors import TransientError
 from lfssync.model import Mirror
-from lfssync.pipeline import Order
-from lfssync.workbench import Session
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 directory, remote, state = sys.argv[1:]
 mirror = Mirror("m", Path(directory), remote, quiet_s=0.05, lfs_threshold_bytes=1000)
 for number in range(3):

@@ -17,13 +17,13 @@ import pytest
 
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, LfssyncError, TransientError
+from lfssync.line.pipeline import Order, run_pass
+from lfssync.line.workbench import Session
 from lfssync.model import LfsObject, Mirror, Plan, Progress, State, silent
-from lfssync.pipeline import Order, run_pass
 from lfssync.transfer import Source
 from lfssync.transfer.batch import Action
 from lfssync.transfer.parts import InParts
 from lfssync.transfer.unfinished import KEPT_S, KEPT_UPLOADS, Unfinished, Upload
-from lfssync.workbench import Session
 from tests.helpers import random_bytes, write
 from tests.integration.objects import Sender, When, sender
 from tests.servers.hub import TOKEN, Hub, hub_at

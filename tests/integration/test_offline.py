@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering, history
 from lfssync.answers import LogKind, MirrorStatus
 from lfssync.credentials import Credential
-from lfssync.delivery import Delivery
 from lfssync.errors import BlockedError, NotDoneError, TransientError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
+from lfssync.git.repository import Repository
+from lfssync.line.delivery import Delivery
+from lfssync.line.outofreach import OutOfReachError
+from lfssync.line.pipeline import Aim, Order, run_pass
+from lfssync.line.workbench import Session
 from lfssync.model import CreatePolicy, Plan, Progress, State
-from lfssync.outofreach import OutOfReachError
-from lfssync.pipeline import Aim, Order, run_pass
-from lfssync.releases import release
-from lfssync.report import read_status
-from lfssync.repository import Repository
-from lfssync.workbench import Session
+from lfssync.records.report import read_status
+from lfssync.service import delivering
+from lfssync.versions import history
+from lfssync.versions.releases import release
 from tests.contract.lfsserver import Reply, serving
 from tests.helpers import assert_whole, clone, git, objects_of_history, random_bytes, write
 from tests.integration.daemons import (

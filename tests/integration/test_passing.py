@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from lfssync.credentials import Credential, answering
 from lfssync.credentials.keyrings import Keyring
 from lfssync.credentials.ladder import Ladder
 from lfssync.credentials.passing import named_beside, passed
 from lfssync.errors import AuthError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject
 from lfssync.transfer.gitlfs import GitLfsTransfer
 from tests.helpers import assert_whole, clone, git, make_bare, random_bytes, tree, write
@@ -206,7 +206,7 @@ def test_the_helper_runs_alone(tmp_path: Path) -> None:
 STRACE = ("strace", "-f", "-e", "trace=execve", "-v", "-s", "65536", "-o")
 SCRIPT = """
 import os, sys
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 sys.exit(main(["sync"]) or main(["tag", "v1"]) or main(["restore", "model", sys.argv[1]]))
 """
 

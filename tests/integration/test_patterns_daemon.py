@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import config, executors, operations
 from lfssync.answers import MirrorStatus
-from lfssync.control import ask
+from lfssync.configuration import config
 from lfssync.errors import BlockedError
 from lfssync.model import State, silent
-from lfssync.protocol import PROTOCOL
-from lfssync.roster import roster
+from lfssync.records.roster import roster
+from lfssync.service import executors, operations
+from lfssync.service.control import ask
+from lfssync.service.protocol import PROTOCOL
 from tests.helpers import git, make_bare, random_bytes, write
 from tests.integration.daemons import Daemon, Pair, configure, lfssync, places, remote_tree, soon, status
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.config import Configuration, check_directories, load, parse
+from lfssync.configuration.config import Configuration, check_directories, load, parse
+from lfssync.configuration.patterns import escape, expand, survey, watch_points
 from lfssync.errors import UserError
-from lfssync.patterns import escape, expand, survey, watch_points
 from lfssync.places import Places
 from tests.helpers import write
 from tests.integration.daemons import lfssync
@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_read_is_an_error(places: Places) -> None:
 
 
 def test_a_relative_remote_that_exists_is_taken_from_the_current_folder(tmp_path: Path) -> None:
-    from lfssync.remotes import parse_remote
+    from lfssync.rules.remotes import parse_remote
 
     folders(tmp_path, "bare")
     with pytest.MonkeyPatch.context() as patch:

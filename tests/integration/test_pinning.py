@@ -8,12 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
-from lfssync import delivering
+from lfssync.line.pins import Pins
+from lfssync.line.pipeline import Order
+from lfssync.line.stage import Policy, Stage, release
+from lfssync.line.workbench import Session
 from lfssync.model import Change, Plan, Progress, Signature, Staged, State, silent
-from lfssync.pins import Pins
-from lfssync.pipeline import Order
-from lfssync.stage import Policy, Stage, release
-from lfssync.workbench import Session
+from lfssync.service import delivering
 from tests.helpers import objects_of_history, random_bytes
 from tests.integration.daemons import LFSSYNC, PROJECT, Daemon, Pair, configure
 from tests.integration.site import Site

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import config
-from lfssync.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, Argument, Command, Count, command_named
+from lfssync.commandline.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, Argument, Command, Count, command_named
+from lfssync.configuration import config
 from lfssync.model import Mirror
 from lfssync.places import Places
-from lfssync.remotes import parse_remote
+from lfssync.rules.remotes import parse_remote
 from tests import helpers, host
 from tests.readme_session import COMMANDS as SESSION
 from tests.readme_session import PICTURE, ROOT, SHOWN_HOME, TIMEOUT_S, move_in, session, user_environment, words

@@ -14,11 +14,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import lfssync
-from lfssync.delivering import sync, tag
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror
-from lfssync.pipeline import Order
-from lfssync.restore import restore
-from lfssync.workbench import Session
+from lfssync.service.delivering import sync, tag
+from lfssync.versions.restore import restore
 from tests.helpers import assert_whole, clone, lfs_fsck, make_bare, objects_of_history, real_model, tree
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfssync.errors import UserError
-from lfssync.refnames import check_branch, check_tag
+from lfssync.rules.refnames import check_branch, check_tag
 
 PIECES = [
     "a",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering
 from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
-from lfssync.pipeline import Order
-from lfssync.releases import release
-from lfssync.workbench import Session
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
+from lfssync.service import delivering
+from lfssync.versions.releases import release
 from tests.helpers import clone, git, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, LFS_LINE, Site, lay, without_attributes
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering
 from lfssync.errors import BlockedError, LfssyncError, UserError
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Progress, TransferKind
-from lfssync.restore import RestoreResult, restore
-from lfssync.workbench import Session
+from lfssync.service import delivering
+from lfssync.versions.restore import RestoreResult, restore
 from tests.helpers import clone, git, make_bare, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, LFS_LINE, Content, Link, Program, Site, entry_of, stamps
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from lfssync.errors import BlockedError
 from tests.helpers import assert_whole, git, make_bare, objects_of_history, random_bytes
 from tests.integration.site import Site

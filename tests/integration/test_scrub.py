@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering
 from lfssync.answers import Scrubbed
-from lfssync.documents import status_document
+from lfssync.commandline.documents import status_document
+from lfssync.commandline.output import status_lines
 from lfssync.errors import TransientError
+from lfssync.line.pipeline import Order, run_pass
+from lfssync.line.scrub import scrub
+from lfssync.line.workbench import Session
 from lfssync.model import LfsObject, State
-from lfssync.operations import DaemonInfo
-from lfssync.output import status_lines
-from lfssync.pipeline import Order, run_pass
-from lfssync.releases import release
-from lfssync.report import Report, last_scrub, read_status
-from lfssync.scrub import scrub
-from lfssync.scrubplan import DAY_S
-from lfssync.store import Store
-from lfssync.workbench import Session
+from lfssync.records.report import Report, last_scrub, read_status
+from lfssync.records.store import Store
+from lfssync.rules.scrubplan import DAY_S
+from lfssync.service import delivering
+from lfssync.service.operations import DaemonInfo
+from lfssync.versions.releases import release
 from tests.contract.lfsserver import LfsServer, serving
 from tests.helpers import assert_whole, random_bytes
 from tests.integration.daemons import Pair, configure, lfssync, status

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.cli import main
+from lfssync.commandline.cli import main
 from tests.contract.lfsserver import serving
 from tests.helpers import assert_whole, clone, git, make_bare, random_bytes, tree, write
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import config, history
 from lfssync.answers import LogKind
-from lfssync.closing import LEFT
+from lfssync.configuration import config
 from lfssync.model import Mirror, State
+from lfssync.rules.closing import LEFT
+from lfssync.versions import history
 from tests.contract.lfsserver import serving
 from tests.helpers import objects_of_history, random_bytes, write
 from tests.integration.daemons import (

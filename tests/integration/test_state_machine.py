@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from lfssync.attributes import parse_pointer
-from lfssync.delivering import sync
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror
-from lfssync.pipeline import Order
-from lfssync.workbench import Session
+from lfssync.rules.attributes import parse_pointer
+from lfssync.service.delivering import sync
 from tests.helpers import assert_whole, clone, git, make_bare, tree
 from tests.integration.site import assert_in_order
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from lfssync.errors import TransientError
+from lfssync.line.watch import Watcher, file_system_reason, polling_reason, watch_limit_reason
 from lfssync.model import EVERYTHING, Hint
-from lfssync.watch import Watcher, file_system_reason, polling_reason, watch_limit_reason
 
 PATIENCE_S = 20.0
 PROJECT = Path(__file__).parents[2]
@@ -662,7 +662,7 @@ def test_a_start_without_a_root_gives_a_reason(tmp_path: Path) -> None:
 
 
 def test_watchdog_is_loaded_only_when_watching_starts() -> None:
-    code = "import lfssync.watch, sys; sys.exit('watchdog' in sys.modules)"
+    code = "import lfssync.line.watch, sys; sys.exit('watchdog' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
-from lfssync.gitcommand import Git
+from lfssync.git.gitcommand import Git
 from lfssync.web.client import Client
 from lfssync.web.messages import Request
 from lfssync.web.trust import Trust, git_settings

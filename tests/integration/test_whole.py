@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.assembly import Assembly
 from lfssync.errors import BlockedError
+from lfssync.line.assembly import Assembly
+from lfssync.line.pipeline import Aim, Order, run_pass
+from lfssync.line.plan import known_of
+from lfssync.line.scan import scan
+from lfssync.line.waiting import Waiting
+from lfssync.line.workbench import Session
 from lfssync.model import Changes, Deferred, IncompletePolicy, PassResult, Plan, Progress, Staged, State
-from lfssync.pipeline import Aim, Order, run_pass
-from lfssync.plan import known_of
-from lfssync.scan import scan
-from lfssync.store import Store
-from lfssync.waiting import Waiting
-from lfssync.workbench import Session
+from lfssync.records.store import Store
 from tests import modelfiles
 from tests.faults.mounts import disk, own_mounts
 from tests.helpers import git, random_bytes, write

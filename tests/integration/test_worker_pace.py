@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.backoff import PASSING_S
 from lfssync.credentials import nobody
-from lfssync.debounce import Due
 from lfssync.errors import AuthError, TransientError
-from lfssync.lock import BusyError
+from lfssync.line.outofreach import OutOfReachError
 from lfssync.model import Deferred, Mirror, PassResult, Receipt
-from lfssync.outofreach import OutOfReachError
-from lfssync.worker import Outcome, Worker
+from lfssync.records.lock import BusyError
+from lfssync.rules.backoff import PASSING_S
+from lfssync.rules.debounce import Due
+from lfssync.service.worker import Outcome, Worker
 from tests.helpers import write
 from tests.integration.daemons import soon
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult
-from lfssync.pipeline import Order
-from lfssync.workbench import Session
+from lfssync.service import delivering
 from tests.helpers import assert_whole, clone, git, make_bare, objects_of_history, random_bytes, tree, write
 
 ROOT = Path(__file__).parents[2]
@@ -493,10 +493,10 @@ def test_a_lock_of_the_users_is_never_removed(cloned: Desk) -> None:
 SYNC = """
 import sys
 from pathlib import Path
-from lfssync import delivering
+from lfssync.service import delivering
 from lfssync.model import Mirror
-from lfssync.pipeline import Order
-from lfssync.workbench import Session
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
 delivering.sync(Mirror("model", Path(sys.argv[1]), sys.argv[2], quiet_s=0.05), Path(sys.argv[3]), Order(), Session())
 """
 

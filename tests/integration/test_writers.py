@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from lfssync import delivering
 from lfssync.errors import LfssyncError
+from lfssync.line.pipeline import Order, run_pass
+from lfssync.line.settle import Writer, probe
+from lfssync.line.workbench import Session
 from lfssync.model import PassResult, Plan, Progress, State
-from lfssync.pipeline import Order, run_pass
-from lfssync.settle import Writer, probe
-from lfssync.workbench import Session
+from lfssync.service import delivering
 from tests.helpers import assert_whole, git, random_bytes, tree, write
 from tests.integration.site import ATTRIBUTES, Link, Site, entry_of, lfs_paths, site_for_nobody, sync_as_nobody
 

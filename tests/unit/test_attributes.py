@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lfssync.attributes import (
+from lfssync.errors import UserError
+from lfssync.model import LfsObject
+from lfssync.rules.attributes import (
     DEFAULT_PATTERNS,
     HUB_PATTERNS,
     Block,
@@ -24,8 +26,6 @@ from lfssync.attributes import (
     parse_pointer,
     split,
 )
-from lfssync.errors import UserError
-from lfssync.model import LfsObject
 
 _KIB = 1024
 _MIB = 1024 * _KIB

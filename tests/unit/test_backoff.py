@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.backoff import pause_s
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError, UserError
+from lfssync.rules.backoff import pause_s
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import signal
 
 import pytest
 
-from lfssync import __version__, commands
-from lfssync.cli import main
-from lfssync.grammar import COMMANDS, Command
+from lfssync import __version__
+from lfssync.commandline import commands
+from lfssync.commandline.cli import main
+from lfssync.commandline.grammar import COMMANDS, Command
 
 EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 

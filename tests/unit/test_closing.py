@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from lfssync.closing import LastCall, TimeIsUp, Worth, in_order, worth
 from lfssync.model import Change, Signature
+from lfssync.rules.closing import LastCall, TimeIsUp, Worth, in_order, worth
 
 
 @pytest.mark.parametrize(

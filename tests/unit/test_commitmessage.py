@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.commitmessage import BODY_LINES, SUBJECT_CHARACTERS, group_message, message
+from lfssync.rules.commitmessage import BODY_LINES, SUBJECT_CHARACTERS, group_message, message
 
 NAMES = st.lists(st.binary(min_size=1, max_size=300).filter(lambda name: b"\0" not in name), max_size=60)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.completion import answer, named_configuration
-from lfssync.grammar import COMMANDS, Command, Values
+from lfssync.commandline.completion import answer, named_configuration
+from lfssync.commandline.grammar import COMMANDS, Command, Values
 
 
 def offered(*words: str) -> list[str]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.config import Configuration, parse
+from lfssync.configuration.config import Configuration, parse
+from lfssync.configuration.settings import duration_s, size_bytes
 from lfssync.errors import UserError
 from lfssync.model import DeletePolicy, IncompletePolicy, Mirror, TransferKind
 from lfssync.places import Places
-from lfssync.settings import duration_s, size_bytes
 
 FILE = Path("/home/ann/.config/lfssync/config.toml")
 PLACES = Places.from_environment({"HOME": "/home/ann"})

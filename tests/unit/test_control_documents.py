@@ -18,7 +18,7 @@ from lfssync.errors import (
     UserError,
 )
 from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
-from lfssync.protocol import (
+from lfssync.service.protocol import (
     error_document,
     error_of,
     event_document,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.debounce import MAX_PATHS, Debounce, Due
 from lfssync.model import EVERYTHING, Hint
+from lfssync.rules.debounce import MAX_PATHS, Debounce, Due
 
 QUIET_S = 5.0
 MAX_WAIT_S = 60.0

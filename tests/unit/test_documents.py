@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync import __version__, documents
+from lfssync import __version__
 from lfssync.answers import LogEntry, LogKind, MirrorStatus
+from lfssync.commandline import documents
 from lfssync.errors import BlockedError
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
-from lfssync.operations import DaemonInfo
+from lfssync.service.operations import DaemonInfo
 
 COMMIT = "3f2a91c" + 33 * "0"
 NOON = 1_795_000_000.0

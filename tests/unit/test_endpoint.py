@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.remotes import Remote, RemoteKind
-from lfssync.sshcommand import Place, place_of, ssh_words
+from lfssync.git.sshcommand import Place, place_of, ssh_words
+from lfssync.rules.remotes import Remote, RemoteKind
 from lfssync.transfer.endpoint import Endpoint, derived
 
 DERIVED = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.fastimport import Edit, Ident, blob_oid, edits_stream, quote
+from lfssync.git.fastimport import Edit, Ident, blob_oid, edits_stream, quote
 
 PATHS = st.binary(min_size=1, max_size=40).filter(lambda path: b"\0" not in path)
 OID = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"

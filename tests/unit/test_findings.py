@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from lfssync.commandline.terminal import exit_code_of
 from lfssync.credentials.keyrings import SOURCE
 from lfssync.credentials.variables import hub_variable, own_variable
 from lfssync.errors import AuthError, BlockedError
-from lfssync.findings import (
+from lfssync.line.findings import (
     HEADROOM_BYTES,
     KEYRING,
     SHELL,
@@ -26,8 +27,7 @@ from lfssync.findings import (
     of_watches,
     of_writers,
 )
-from lfssync.settle import Writer
-from lfssync.terminal import exit_code_of
+from lfssync.line.settle import Writer
 
 TREE = Tree(3, 25_200_000, 25_000_000, 2, (), Writer.ABSENT)
 SERVICE = Service(True, "/run/user/1000/bus", True, True)

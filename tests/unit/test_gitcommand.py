@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.gitcommand import environment
+from lfssync.git.gitcommand import environment
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
-from lfssync.giterrors import explain, telling_line
+from lfssync.git.giterrors import explain, telling_line
 
 READ = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n"
 

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.groups import Key, Kind, View, folder_of, is_index, key_of, numbered, reason_to_wait, shards_of, widened
 from lfssync.model import GROUPS, Deferred
+from lfssync.rules.groups import (
+    Key,
+    Kind,
+    View,
+    folder_of,
+    is_index,
+    key_of,
+    numbered,
+    reason_to_wait,
+    shards_of,
+    widened,
+)
 
 FOLDER = Key(b"runs/checkpoint-5", Kind.FOLDER)
 SET = Key(b"final/model.safetensors.index.json", Kind.SET)

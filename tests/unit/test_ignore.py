@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.ignore import IgnoreRules, is_git_name
+from lfssync.rules.ignore import IgnoreRules, is_git_name
 
 
 def _rules(*extra: str, **gitignore: str) -> IgnoreRules:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.keeping import Room, admit
+from lfssync.line.keeping import Room, admit
 from lfssync.model import Change, Signature
 
 ROOM = Room(free_bytes=100, kept_bytes=10, headroom_bytes=30, limit_bytes=60)

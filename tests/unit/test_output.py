@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync import output
 from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
+from lfssync.commandline import output
+from lfssync.commandline.terminal import Line, plain
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
-from lfssync.operations import DaemonInfo
-from lfssync.restore import RestoreResult
-from lfssync.terminal import Line, plain
+from lfssync.service.operations import DaemonInfo
+from lfssync.versions.restore import RestoreResult
 
 COMMIT = "3f2a91c" + 33 * "0"
 OLDER = "81d02fe" + 33 * "0"

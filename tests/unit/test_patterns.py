@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.errors import UserError
-from lfssync.model import Mirror
-from lfssync.patterns import (
+from lfssync.configuration.patterns import (
     Claims,
     complete,
     escape,
@@ -21,8 +19,10 @@ from lfssync.patterns import (
     resolve_remote,
     unescape,
 )
+from lfssync.errors import UserError
+from lfssync.model import Mirror
 from lfssync.places import Places
-from lfssync.remotes import RemoteKind
+from lfssync.rules.remotes import RemoteKind
 
 PLACES = Places.from_environment({"HOME": "/home/ann"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.pins import LEAST, MOST, Pins, budget, share_of
+from lfssync.line.pins import LEAST, MOST, Pins, budget, share_of
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.fastimport import Edit
+from lfssync.git.fastimport import Edit
+from lfssync.line.plan import CommitPlan, differs, known_of, plan, still_unread
 from lfssync.model import Change, Deferred, DeletePolicy, Known, LfsObject, Signature, Staged
-from lfssync.plan import CommitPlan, differs, known_of, plan, still_unread
 
 ONE, TWO, RULES = "1" * 40, "2" * 40, "f" * 40
 NAME = b".gitattributes"

@@ -7,8 +7,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lfssync.commandline.progress import FILE_SHOWN_BYTES_MIN, FILES_SHOWN_MAX, Row, Standing
 from lfssync.model import Plan, Progress, State
-from lfssync.progress import FILE_SHOWN_BYTES_MIN, FILES_SHOWN_MAX, Row, Standing
 
 UP, READ = State.UPLOADING, State.STAGING
 BIG = 100 * FILE_SHOWN_BYTES_MIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lfssync.errors import UserError
-from lfssync.refnames import check_branch, check_tag
+from lfssync.rules.refnames import check_branch, check_tag
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync.errors import UserError
-from lfssync.remotes import HUB, Remote, RemoteKind, hub_endpoint, is_on_hub, is_relative_path, mask, parse_remote
+from lfssync.rules.remotes import HUB, Remote, RemoteKind, hub_endpoint, is_on_hub, is_relative_path, mask, parse_remote
 
 HOME = Path("/home/ann")
 HTTPS, HTTP, SSH, LOCAL = RemoteKind.HTTPS, RemoteKind.HTTP, RemoteKind.SSH, RemoteKind.LOCAL

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from lfssync.model import LfsObject
-from lfssync.scrubplan import AT_LEAST, DAY_S, DAYS, all_seen_since, longest_unseen, portion
+from lfssync.rules.scrubplan import AT_LEAST, DAY_S, DAYS, all_seen_since, longest_unseen, portion
 
 NOW = 1_800_000_000.0
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lfssync.line.settle import Seen, Writer, judge
 from lfssync.model import Signature
-from lfssync.settle import Seen, Writer, judge
 
 SIGNATURE = Signature(1, 2, 3, 4, 0o100644)
 

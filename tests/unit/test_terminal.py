@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lfssync import terminal
+from lfssync.commandline import terminal
+from lfssync.commandline.terminal import Span, Style, line
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import show
-from lfssync.terminal import Span, Style, line
 
 HOSTILE = "[red]\x1b[31mred\x1b]0;title\x07\r\n\u202egnp.exe\x9b2J\udcff"
 anything = st.text(st.characters(exclude_categories=()))

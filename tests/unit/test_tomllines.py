@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.tomllines import Steps, line_of, span_of, syntax_error_line
+from lfssync.configuration.tomllines import Steps, line_of, span_of, syntax_error_line
 
 TEXT = '''\
 # a comment with [[mirror]]

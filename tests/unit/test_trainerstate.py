@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.trainerstate import summary
+from lfssync.rules.trainerstate import summary
 
 HISTORY = [
     {"loss": 3.2, "step": 100},

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lfssync.line.waiting import PATHS, Wait, Waiting
 from lfssync.model import Deferred, LfsObject, Signature, Staged
-from lfssync.waiting import PATHS, Wait, Waiting
 
 SIGNATURE = Signature(7, 1, 2, 3, 0o100644)
 LFS = LfsObject("ab" * 32, 7)

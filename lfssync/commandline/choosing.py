@@ -1,0 +1,98 @@
+"""Which mirrors a command is about: those of the configuration and of its patterns, by name or the only one.
+
+Outside the line, under `commands`. The one thing to know: a folder that cannot become a mirror does not keep a command
+from working on the others, but it is told about.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lfssync.commandline import terminal
+from lfssync.errors import UserError
+from lfssync.model import Mirror
+from lfssync.places import Places
+
+if TYPE_CHECKING:
+    from lfssync.configuration.config import Configuration
+    from lfssync.service.operations import Operations
+
+
+def configured(places: Places) -> Configuration:
+    """What the configuration file says."""
+    from lfssync.configuration import config
+
+    return config.load(places)
+
+
+def expanded(configuration: Configuration, places: Places, codes: list[int] | None = None) -> list[Mirror]:
+    """All mirrors: those that are written down, and those that the patterns find on the disk now.
+
+    A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
+
+    Args:
+        configuration: What the file says.
+        places: Where everything is.
+        codes: Receives an exit code for each such folder, for commands that answer for all of them.
+    """
+    if not configuration.patterns:
+        return list(configuration.mirrors)
+    from lfssync.configuration import patterns
+
+    found = patterns.survey(configuration.patterns, places)
+    for refusal in found.refused:
+        terminal.warn(refusal)
+        if codes is not None:
+            codes.append(terminal.exit_code_of(refusal.kind))
+    return [*configuration.mirrors, *found.mirrors]
+
+
+def all_mirrors(places: Places) -> list[Mirror]:
+    """All mirrors of the configuration; see `expanded`."""
+    return expanded(configured(places), places)
+
+
+def one(arguments: Namespace, places: Places) -> tuple[Mirror, Operations]:
+    """The mirror that a command is about, and what can work on it."""
+    from lfssync.service import operations
+
+    configuration = configured(places)
+    mirror = named_or_only(expanded(configuration, places), arguments.name)
+    return mirror, operations.connect(places, configuration)
+
+
+def named(mirrors: Sequence[Mirror], name: str) -> Mirror:
+    """The mirror of that name.
+
+    Raises:
+        UserError: There is none; says which name was meant, or which there are.
+    """
+    mirror = next((mirror for mirror in mirrors if mirror.name == name), None)
+    if mirror is not None:
+        return mirror
+    names = [mirror.name for mirror in mirrors]
+    nearest = terminal.nearest(name, names)
+    if nearest:
+        raise UserError(f"no mirror is called {name}", f"did you mean {nearest}?")
+    raise UserError(f"no mirror is called {name}", _choice(names))
+
+
+def named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
+    """The mirror of that name; without a name the only one.
+
+    Raises:
+        UserError: There is none of that name, or not just one.
+    """
+    if name is not None:
+        return named(mirrors, name)
+    if len(mirrors) == 1:
+        return mirrors[0]
+    if not mirrors:
+        raise UserError("no mirrors configured", _choice([]))
+    raise UserError("which mirror is meant?", _choice([mirror.name for mirror in mirrors]))
+
+
+def _choice(names: Sequence[str]) -> str:
+    return f"name one of: {', '.join(names)}" if names else "start with: lfssync add DIR"

@@ -1,0 +1,331 @@
+"""The commands: each reads its arguments, lets `operations` do the work, and says what came of it.
+
+It stands outside the line, between `cli` (which calls these) and `operations` (which knows pass, daemon and store). The
+one thing to know: everything heavy is imported inside the functions, because `status` must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from lfssync.answers import MirrorStatus
+from lfssync.commandline import addcommand, choosing, logincommands, scrubcommand, terminal
+from lfssync.errors import LfssyncError, NotDoneError, UserError
+from lfssync.model import Mirror, Monitor, PassResult, silent
+from lfssync.places import Places
+
+WATCH_EVERY_S = 1.0
+
+
+def remove(arguments: Namespace, places: Places) -> int:
+    """Stop mirroring."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    configuration = choosing.configured(places)
+    wanted = os.path.abspath(os.path.expanduser(arguments.name))
+    pattern = next((pattern for pattern in configuration.patterns if wanted == pattern.glob), None)
+    if pattern is not None:
+        operations.remove_pattern(places, pattern)
+        terminal.emit(output.removed_pattern_lines(pattern.glob))
+        return 0
+    mirror = choosing.named(choosing.expanded(configuration, places), arguments.name)
+    operations.remove(places, mirror, arguments.purge)
+    terminal.emit(output.removed_lines(mirror))
+    return 0
+
+
+def list_mirrors(arguments: Namespace, places: Places) -> int:
+    """Show the configured mirrors."""
+    mirrors = choosing.all_mirrors(places)
+    if arguments.json:
+        from lfssync.commandline import documents
+
+        terminal.emit_json(documents.list_document(mirrors))
+    else:
+        from lfssync.commandline import output
+
+        terminal.emit(output.list_lines(mirrors))
+    return 0
+
+
+def status(arguments: Namespace, places: Places) -> int:
+    """Show what each mirror does."""
+    from lfssync.service import operations
+
+    def look() -> list[MirrorStatus]:
+        mirrors = choosing.all_mirrors(places)
+        wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
+        return operations.status(places, wanted)
+
+    if arguments.watch:
+        if arguments.json:
+            raise UserError("--watch and --json do not go together", "call lfssync status --json again and again")
+        return _watch(look, places)
+    statuses = look()
+    daemon = operations.daemon_info(places)
+    if arguments.json:
+        from lfssync.commandline import documents
+
+        terminal.emit_json(documents.status_document(statuses, daemon))
+    else:
+        from lfssync.commandline import output
+
+        terminal.emit(output.status_lines(statuses, daemon, time.time()))
+    return 0
+
+
+def _watch(look: Callable[[], list[MirrorStatus]], places: Places) -> int:
+    """Show the status again and again: every second on a terminal, elsewhere only when it changed."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    shown: object = None
+    try:
+        with terminal.canvas() as paint:
+            while True:
+                now = time.time()
+                seen = (look(), operations.daemon_info(places))
+                if (terminal.is_terminal(sys.stdout) or seen != shown) and not paint(output.watch_lines(*seen, now)):
+                    return 0
+                shown = seen
+                time.sleep(WATCH_EVERY_S)
+    except KeyboardInterrupt:  # the way it is meant to be ended, so no complaint
+        return terminal.INTERRUPTED
+
+
+def doctor(arguments: Namespace, places: Places) -> int:
+    """Find everything that would fail later; shown as it is found, because hosts take their time."""
+    from lfssync.commandline import doctor as doctors
+    from lfssync.commandline import documents, output
+
+    if arguments.name:
+        choosing.named(choosing.all_mirrors(places), arguments.name)
+    found = []
+    for finding in doctors.examine(places, arguments.name):
+        found.append(finding)
+        if not arguments.json:
+            terminal.emit(output.finding_lines(finding))
+    if arguments.json:
+        terminal.emit_json(documents.doctor_document(found))
+    return terminal.worst([terminal.exit_code_of(finding.kind) for finding in found])
+
+
+def sync(arguments: Namespace, places: Places) -> int:
+    """Bring mirrors to the remote now, one after the other; one that fails does not stop the others."""
+    from lfssync.commandline import documents, output
+    from lfssync.service import operations
+
+    configuration = choosing.configured(places)
+    codes: list[int] = []
+    mirrors = choosing.expanded(configuration, places, None if arguments.names else codes)
+    wanted = [choosing.named(mirrors, name) for name in dict.fromkeys(arguments.names)] or mirrors
+    if not wanted:
+        raise UserError("no mirrors configured", "start with: lfssync add DIR")
+    does = operations.connect(places, configuration)
+    answers: list[documents.Document] = []
+    for mirror in wanted:
+        started = time.monotonic()
+        try:
+            with _monitor(arguments, mirror.name) as monitor:
+                result = does.sync(mirror, arguments.accept_deletions, monitor)
+        except LfssyncError as error:
+            answers.append(documents.failure_document(mirror.name, error))
+            codes.append(terminal.report(error.about(mirror.name)))
+            continue
+        answers.append(documents.pass_document(mirror.name, result))
+        if not arguments.json:
+            terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+        codes.append(_unfinished(mirror, result))
+    if arguments.json:
+        terminal.emit_json(documents.sync_document(answers))
+    return terminal.worst(codes)
+
+
+def wait(arguments: Namespace, places: Places) -> int:
+    """Return once everything settled is verified on the remote."""
+    from lfssync.commandline import output
+    from lfssync.configuration import settings
+    from lfssync.service import operations
+
+    deadline = time.monotonic() + settings.duration_s(arguments.timeout)
+    configuration = choosing.configured(places)
+    codes: list[int] = []
+    mirrors = choosing.expanded(configuration, places, None if arguments.name else codes)
+    wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
+    if not wanted:
+        raise UserError("no mirrors configured", "start with: lfssync add DIR")
+    does = operations.connect(places, configuration)
+    for mirror in wanted:
+        started = time.monotonic()
+        try:
+            with _monitor(arguments, mirror.name) as monitor:
+                result = does.wait(mirror, max(deadline - started, 0.0), monitor)
+        except LfssyncError as error:
+            codes.append(terminal.report(error if isinstance(error, NotDoneError) else error.about(mirror.name)))
+            continue
+        terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+        codes.append(_unfinished(mirror, result))
+    return terminal.worst(codes)
+
+
+def scrub(arguments: Namespace, places: Places) -> int:
+    """Look at all LFS objects on the remotes."""
+    mirrors = choosing.all_mirrors(places)
+    wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
+    return scrubcommand.scrub(wanted, arguments, places, lambda name: _monitor(arguments, name))
+
+
+def tag(arguments: Namespace, places: Places) -> int:
+    """Release a version."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    mirror, does = choosing.one(arguments, places)
+    with _monitor(arguments, mirror.name) as monitor:
+        release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
+    terminal.emit(output.tagged_lines(mirror.name, release))
+    if arguments.page:
+        page = operations.page(places, mirror, release.version, arguments.message)
+        terminal.emit(output.page_lines(mirror.name, page))
+    return 0
+
+
+def push(arguments: Namespace, places: Places) -> int:
+    """Deliver a directory once."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    directory = Path(arguments.directory)
+    with _monitor(arguments, directory.absolute().name) as monitor:
+        result = operations.push(
+            directory,
+            arguments.remote,
+            message=arguments.message,
+            branch=arguments.branch,
+            tag=arguments.tag,
+            monitor=monitor,
+            wish=addcommand.wish_of(arguments),
+        )
+    terminal.emit(output.pushed_lines(arguments.remote, arguments.branch, result))
+    return 0
+
+
+def log(arguments: Namespace, places: Places) -> int:
+    """Show what was committed, released and refused."""
+    from lfssync.service import operations
+
+    if not arguments.n.isdecimal() or not int(arguments.n):
+        raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
+    mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
+    entries = operations.log(places, mirror, int(arguments.n))
+    if arguments.json:
+        from lfssync.commandline import documents
+
+        terminal.emit_json(documents.log_document(mirror.name, entries))
+    else:
+        from lfssync.commandline import output
+
+        terminal.emit(output.log_lines(entries))
+    return 0
+
+
+def diff(arguments: Namespace, places: Places) -> int:
+    """Show what changed between two revisions."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    terminal.emit(output.difference_lines(operations.diff(places, mirror, arguments.old, arguments.new)))
+    return 0
+
+
+def restore(arguments: Namespace, places: Places) -> int:
+    """Write a revision into an empty folder."""
+    from lfssync.commandline import output
+    from lfssync.service import operations
+
+    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    with _monitor(arguments, mirror.name) as monitor:
+        result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
+    terminal.emit(output.restored_lines(mirror.name, arguments.destination, result))
+    return 0
+
+
+def run(arguments: Namespace, places: Places) -> int:
+    """Keep all mirrors up to date until interrupted."""
+    from lfssync.service import operations
+
+    return operations.run(places)
+
+
+def completion(arguments: Namespace, places: Places) -> int:
+    """Print a completion script."""
+    from lfssync.commandline.completion import SCRIPTS
+
+    terminal.write(SCRIPTS[arguments.shell])
+    return 0
+
+
+def complete(words: Sequence[str], places: Callable[[str | None], Places]) -> int:
+    """Answer a completion script: what may stand in the place of the last word.
+
+    Args:
+        words: What was typed after the program's name.
+        places: Gives the places for the configuration file that the words name, or for none.
+    """
+    from lfssync.commandline.completion import answer, named_configuration
+
+    def mirror_names() -> list[str]:
+        return [mirror.name for mirror in choosing.all_mirrors(places(named_configuration(words)))]
+
+    terminal.write(answer(words, mirror_names).text())
+    return 0
+
+
+FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
+    "add": addcommand.add,
+    "remove": remove,
+    "list": list_mirrors,
+    "status": status,
+    "doctor": doctor,
+    "sync": sync,
+    "wait": wait,
+    "scrub": scrub,
+    "push": push,
+    "run": run,
+    "tag": tag,
+    "log": log,
+    "diff": diff,
+    "restore": restore,
+    "login": logincommands.login,
+    "logout": logincommands.logout,
+    "whoami": logincommands.whoami,
+    "completion": completion,
+}
+"""What runs for each command of `grammar`."""
+
+
+def _unfinished(mirror: Mirror, result: PassResult) -> int:
+    """Say on standard error that files were left out, if there are any; gives the exit code."""
+    if not result.deferred:
+        return 0
+    from lfssync.commandline.output import files
+
+    what = f"{mirror.name}: {files(len(result.deferred))} not delivered yet"
+    return terminal.report(NotDoneError(what, f"run lfssync wait {mirror.name}, or sync again when they are complete"))
+
+
+def _monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
+    """Progress bars, except where log lines tell the same."""
+    if arguments.verbose:
+        return nullcontext(silent)
+    from lfssync.commandline import progress
+
+    return progress.display(title)

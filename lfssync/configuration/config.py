@@ -1,0 +1,311 @@
+"""The configuration file: what the user wants mirrored, read and checked as a whole before anything starts.
+
+Stands below the line: a `Configuration` is where every run begins. What is wrong in the file is refused with file and
+line, never skipped or guessed, because a mis-spelt key that is passed over means files that are not mirrored.
+The one thing to know: `parse` looks at the text alone. Whether directories meet through symlinks only the disk can
+tell, so whoever starts passes calls `check_directories` as well.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from lfssync.configuration.patterns import (
+    Claims,
+    MirrorPattern,
+    complete,
+    is_pattern,
+    resolve_branch,
+    resolve_into,
+    resolve_remote,
+    unescape,
+)
+from lfssync.configuration.settings import (
+    absolute_path,
+    choice,
+    duration,
+    folder_patterns,
+    ignore_patterns,
+    lfs_url,
+    nearest,
+    rate,
+    rescan_interval,
+    size,
+    string,
+    table,
+    tables,
+)
+from lfssync.configuration.tomllines import Steps, line_of, syntax_error_line
+from lfssync.errors import TransientError, UserError
+from lfssync.model import CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
+from lfssync.places import Places, check_name, mirror_name
+
+__all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a configuration file says.
+
+    Args:
+        file: Where it was read from; it need not exist.
+        mirrors: The mirrors that are configured one by one, in the order of the file.
+        patterns: What makes mirrors of whatever folders there are, in the order of the file; see `patterns.survey`.
+    """
+
+    file: Path
+    mirrors: tuple[Mirror, ...] = ()
+    patterns: tuple[MirrorPattern, ...] = ()
+
+
+def load(places: Places) -> Configuration:
+    """The configuration on disk; a missing file is an empty one.
+
+    Raises:
+        UserError: It cannot be read, or something in it is wrong.
+        TransientError: The disk failed.
+    """
+    return parse(read_text(places.config_file), places.config_file, places)
+
+
+def read_text(file: Path) -> str:
+    """The text of a configuration file as it is, line ends included; empty for a missing file.
+
+    Raises:
+        UserError: It may not be read, is no file, or is not UTF-8.
+        TransientError: The disk failed.
+    """
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        return ""
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", "check the path and its permissions") from error
+    except OSError as error:
+        raise TransientError(f"cannot read {file}: {error.strerror}", "check the disk") from error
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}:{line}: is not UTF-8", "save the file as UTF-8") from error
+
+
+def parse(text: str, file: Path, places: Places) -> Configuration:
+    """The configuration in a text.
+
+    Args:
+        text: TOML.
+        file: What to call it in messages.
+        places: Where embedded remotes lie, and what `~` stands for.
+
+    Raises:
+        UserError: Not TOML, an unknown key, a wrong type, a bad value, or two mirrors that do not go together; says
+            `<file>:<line>`.
+    """
+    found = entries(text, file, places)
+    mirrors = tuple(entry for entry in found if isinstance(entry, Mirror))
+    claims = Claims()
+    for index, entry in enumerate(found):
+        conflict = claims.claim(entry, entry.path) if isinstance(entry, Mirror) else None
+        if conflict:
+            raise UserError(f"{file}:{line_of(text, ('mirror', index))}: {conflict.message}", conflict.remedy)
+    patterns = (replace(entry, explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
+    return Configuration(file, mirrors, tuple(patterns))
+
+
+def entries(text: str, file: Path, places: Places) -> list[Mirror | MirrorPattern]:
+    """What each `[[mirror]]` of a text says, in its order; not yet held against each other.
+
+    Raises:
+        UserError: As `parse`, but for two mirrors that do not go together.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        line, message = syntax_error_line(error, text)
+        raise UserError(
+            f"{file}:{line}: {message}", "correct the TOML; https://toml.io/en/v1.0.0 has its rules"
+        ) from error
+    top = _Table(text, file, (), document, {})
+    top.check_keys(("defaults", "mirror"), "at the top of the file")
+    defaults: dict[str, Any] = top.convert("defaults", table, {})
+    default_table = _Table(text, file, ("defaults",), defaults, {})
+    default_table.check_keys(_KEYS, "in [defaults]")
+    _template(default_table, "name", places)
+    mirrors: list[dict[str, Any]] = top.convert("mirror", tables, [])
+    return [_entry(_Table(text, file, ("mirror", n), values, defaults), places) for n, values in enumerate(mirrors)]
+
+
+def check_directories(mirrors: Sequence[Mirror]) -> None:
+    """Refuse mirrors whose directories are the same or inside each other on disk, symlinks followed.
+
+    Raises:
+        UserError: Names the two mirrors.
+    """
+    claims = Claims()
+    for mirror in mirrors:
+        conflict = claims.claim(mirror, Path(os.path.realpath(mirror.path)))
+        if conflict:
+            raise conflict
+
+
+class _Table:
+    """A table of the file, with the defaults for what it does not have; gives a bad value's error its line."""
+
+    def __init__(self, text: str, file: Path, steps: Steps, values: dict[str, Any], defaults: dict[str, Any]) -> None:
+        self._text = text
+        self._file = file
+        self._steps = steps
+        self._values = values
+        self.merged = defaults | values
+
+    def check_keys(self, allowed: Collection[str], where: str) -> None:
+        """Refuse the first key that means nothing here."""
+        for key in self._values:
+            if key not in allowed:
+                remedy = "put it into [defaults] or [[mirror]]" if key in _KEYS else nearest(key, list(allowed))
+                self.refuse(UserError(f'unknown key "{show(key.encode())}" {where}', remedy), key)
+
+    def convert(self, key: str, conversion: Callable[[Any], T], default: T) -> T:
+        """The converted value of a key, or `default` where it is in neither the table nor the defaults."""
+        return self.blame(key, lambda: conversion(self.merged[key])) if key in self.merged else default
+
+    def blame(self, key: str, action: Callable[[], T]) -> T:
+        """What the action gives; its UserError names the key and its line."""
+        try:
+            return action()
+        except UserError as error:
+            message = error.message if error.message.startswith(f"{key} ") else f"{key}: {error.message}"
+            self.refuse(UserError(message, error.remedy), key)
+
+    def refuse(self, error: UserError, key: str = "") -> NoReturn:
+        """Raise the error with file and line: of the key here or in the defaults, or of the table itself."""
+        raise UserError(f"{self.origin(key)}: {error.message}", error.remedy) from None
+
+    def origin(self, key: str = "") -> str:
+        """File and line of the key here or in the defaults, or of the table itself."""
+        steps = self._steps
+        if key in self._values:
+            steps = (*steps, key)
+        elif key in self.merged:
+            steps = ("defaults", key)
+        return f"{self._file}:{line_of(self._text, steps)}"
+
+    def latter(self, one: str, other: str) -> str:
+        """Of two keys the one that this table itself has, since the other may stand in the defaults."""
+        return other if one not in self._values and other in self._values else one
+
+
+def _entry(source: _Table, places: Places) -> Mirror | MirrorPattern:
+    source.check_keys(_KEYS, "in [[mirror]]")
+    path = source.convert("path", lambda value: absolute_path(value, places.home), "")
+    if not path:
+        source.refuse(UserError("[[mirror]] has no path", 'add path = "..." with the directory to mirror'))
+    if is_pattern(path):
+        return _pattern(source, path, places)
+    directory = Path(unescape(path))
+    name = source.convert("name", lambda value: check_name(string(value)), "") or _name_of(source, directory)
+    template = _template(source, name, places)
+    _check_times(source, template)
+    return source.blame("path", lambda: complete(template, name, directory, places))
+
+
+def _pattern(source: _Table, glob: str, places: Places) -> MirrorPattern:
+    if "**" in glob:
+        source.refuse(UserError("path: ** is not a wild card here", "use one * for each level"), "path")
+    if "name" in source.merged:
+        source.refuse(
+            UserError("name: the mirrors of a pattern are called after their folders", "leave it out"), "name"
+        )
+    template = replace(_template(source, "name", places), path=Path(glob))
+    _check_times(source, template)
+    if template.remote and "{name}" not in f"{template.remote} {template.branch} {template.into}":
+        message = "remote: all folders of the pattern would go to the same place"
+        source.refuse(UserError(message, "put {name} into remote, branch or into"), "remote")
+    return MirrorPattern(glob, template, source.origin())
+
+
+def _template(source: _Table, name: str, places: Places) -> Mirror:
+    """What a table says about its mirror; `{name}` is not yet filled in, but checked as if it were."""
+
+    def checked(check: Callable[[str], object]) -> Callable[[Any], str]:
+        def conversion(value: Any) -> str:
+            check(string(value))
+            return string(value)
+
+        return conversion
+
+    def check_remote(text: str) -> None:
+        if not text:  # such as from a variable that was not set; nobody means the embedded remote by that
+            raise UserError("remote is empty", "leave the key out for an embedded remote, or use hf:owner/name")
+        resolve_remote(text, name, places)
+
+    conversions = _KEYS | {
+        "remote": checked(check_remote),
+        "branch": checked(lambda text: resolve_branch(text, name)),
+        "into": checked(lambda text: resolve_into(text, name)),
+    }
+    settings: dict[str, Any] = {"remote": ""}
+    for key in source.merged:
+        settings[_FIELDS.get(key, key)] = source.convert(key, conversions[key], None)
+    return Mirror(**(settings | {"name": "", "path": Path()}))
+
+
+def _check_times(source: _Table, template: Mirror) -> None:
+    if template.quiet_s > template.max_wait_s:
+        message = f"quiet ({template.quiet_s:g} s) is longer than max_wait ({template.max_wait_s:g} s)"
+        source.refuse(UserError(message, "make max_wait longer or quiet shorter"), source.latter("quiet", "max_wait"))
+
+
+def _name_of(source: _Table, directory: Path) -> str:
+    try:
+        return check_name(directory.name)
+    except UserError:
+        message = f"path: the folder's name {directory.name!r} cannot be the name of a mirror"
+        source.refuse(UserError(message, f'add name = "{mirror_name(directory.name)}" or another'), "path")
+
+
+_KEYS: dict[str, Callable[[Any], object]] = {
+    "name": string,
+    "path": string,
+    "remote": string,
+    "branch": string,
+    "into": string,
+    "ignore": ignore_patterns,
+    "groups": folder_patterns,
+    "delete": choice(DeletePolicy),
+    "incomplete": choice(IncompletePolicy),
+    "create": choice(CreatePolicy),
+    "transfer": choice(TransferKind),
+    "quiet": duration,
+    "max_wait": duration,
+    "min_interval": duration,
+    "rescan": rescan_interval,
+    "lfs_threshold": size,
+    "lfs_url": lfs_url,
+    "rate_limit": rate,
+    "headroom": size,
+    "offline_limit": size,
+    "shutdown_grace": duration,
+}
+"""What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
+
+_FIELDS = {
+    "quiet": "quiet_s",
+    "max_wait": "max_wait_s",
+    "min_interval": "min_interval_s",
+    "rescan": "rescan_s",
+    "lfs_threshold": "lfs_threshold_bytes",
+    "rate_limit": "rate_limit_bytes",
+    "headroom": "headroom_bytes",
+    "offline_limit": "offline_limit_bytes",
+    "shutdown_grace": "shutdown_grace_s",
+}
+"""The fields of `Mirror` that are not called like their key."""

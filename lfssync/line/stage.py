@@ -1,0 +1,390 @@
+"""Reads files: opens them safely, hashes them, decides what is LFS, and proves that they did not change meanwhile.
+
+Stands between `settle` and the transfers. Small plain files go straight into the object database through the blob
+writer; an LFS file stays open, and its descriptor is what will be uploaded, whatever rotation does to its name.
+The one thing to know: a file is opened part by part without following links, and only counts as staged if its
+signature is the same before and after the read and nobody has it open for writing: so what was hashed is one state it
+really had. What somebody has had open for `max_wait`, such as a log, is taken as far as it goes: as many bytes as there
+were before the first read, read twice and found equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from lfssync.formats import Reader, check
+from lfssync.git.fastimport import blob_oid
+from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
+from lfssync.line.pins import Share
+from lfssync.line.settle import Seen, is_appended, judge, probe, wait_if_racy
+from lfssync.line.waiting import Waiting
+from lfssync.model import (
+    STILL_CHANGING,
+    Change,
+    Deferred,
+    IncompletePolicy,
+    LfsObject,
+    Monitor,
+    Progress,
+    Signature,
+    Staged,
+    State,
+    show,
+)
+from lfssync.records.store import split
+from lfssync.rules.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
+from lfssync.rules.closing import LEFT, LastCall, TimeIsUp
+
+BLOCK_BYTES = 1 << 20
+HEAD_BYTES = 8000
+HASHERS = 2
+_TASK_FILES = 32
+"""Small files are hashed in handfuls: handing single ones to a thread would cost more than reading them."""
+
+_AHEAD = 6
+"""How many handfuls may be read before the receiver took the first."""
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+BlobWriter = Callable[[str, int, Iterable[bytes]], None]
+"""Takes a git blob: its name, its size in bytes, and blocks that add up to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What staging needs to know besides the files: sizes in bytes, times in seconds.
+
+    Args:
+        lfs_threshold_bytes: Larger files become LFS objects.
+        quiet_s: Where the kernel cannot tell about writers, signatures must stand still so long.
+        in_checkout: The directory is a git working copy, where a pointer may stand for a file that was not fetched.
+        preflight: What the host would refuse.
+        max_wait_s: What is open, or incomplete, for so long may be taken after all.
+        incomplete: Whether files that are incomplete then are taken.
+    """
+
+    lfs_threshold_bytes: int
+    quiet_s: float
+    in_checkout: bool = False
+    preflight: Preflight = NO_PREFLIGHT
+    max_wait_s: float = float("inf")
+    incomplete: IncompletePolicy = IncompletePolicy.WAIT
+
+
+@dataclass(slots=True)
+class Stage:
+    """Stages the changes of one pass. Use `run`; close what it gives with `release`.
+
+    Args:
+        root_fd: Open descriptor of the mirrored directory.
+        policy: See `Policy`.
+        verdicts: What the attributes say about each path.
+        blobs: Where plain content and pointers go.
+        monitor: Receives progress.
+        seen: Signatures of earlier looks, by path; kept between passes by the caller.
+        waiting: What earlier passes left behind.
+        hashed: What files were found to be that could not be secured, and under which signature; kept like `seen`.
+        last_call: Until when files may be taken.
+        warnings: Lines for people about files that were taken although something is wrong with them.
+    """
+
+    root_fd: int
+    policy: Policy
+    verdicts: dict[bytes, Verdict]
+    blobs: BlobWriter
+    monitor: Monitor
+    seen: dict[bytes, Seen] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
+    last_call: LastCall = field(default_factory=LastCall)
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self, changes: Iterable[Change], share: Share) -> Iterator[Staged | Deferred | None]:
+        """Stage files in the order given, two at a time.
+
+        Args:
+            changes: The files.
+            share: How many of them may be open at a time.
+
+        Yields:
+            For each change either what was read, or why it must wait. LFS files come with an open descriptor which the
+            receiver closes. None when time is short and the next one is not read yet: send what there is.
+        """
+        handfuls = _handfuls(changes, lambda: max(share.reads // HASHERS, 1))
+        under_way: deque[tuple[Future[_Results], int]] = deque()
+        with ThreadPoolExecutor(HASHERS, thread_name_prefix="hash") as pool:
+            try:
+                while True:
+                    while _may_read(share, len(under_way)) and (handful := next(handfuls, None)):
+                        share.read += len(handful)
+                        under_way.append((pool.submit(self._handful, handful), len(handful)))
+                    if not under_way:
+                        return
+                    if self.last_call.was_given and not under_way[0][0].done():
+                        yield None
+                    task, count = under_way.popleft()
+                    yield from task.result()
+                    share.read -= count
+            finally:  # a receiver that stopped early leaves no descriptor behind
+                for task, _ in under_way:
+                    if not task.cancel() and task.exception() is None:
+                        task.result().close_rest()
+
+    def _handful(self, changes: list[Change]) -> _Results:
+        results: list[Staged | Deferred] = []
+        try:
+            results.extend(map(self._one, changes))
+        except BaseException:
+            release(result for result in results if isinstance(result, Staged))
+            raise
+        return _Results(results)
+
+    def _one(self, change: Change) -> Staged | Deferred:
+        if self.last_call.is_over:
+            return self._deferred(change, LEFT)
+        try:
+            if change.signature.is_link:
+                return self._link(change)
+            fd = open_beneath(self.root_fd, change.path)
+        except OSError as error:
+            return self._deferred(change, _reason(error))
+        keep = False
+        try:
+            result = self._file(change, fd)
+            keep = isinstance(result, Staged) and result.fd is not None
+            return result
+        except TimeIsUp:
+            return self._deferred(change, LEFT)
+        except OSError as error:
+            return self._deferred(change, _reason(error))
+        finally:
+            if not keep:
+                os.close(fd)
+
+    def _deferred(self, change: Change, reason: str) -> Deferred:
+        return Deferred(change.path, reason, change.signature.size_bytes)
+
+    def _link(self, change: Change) -> Staged | Deferred:
+        directory, name = split(change.path)
+        parent = open_beneath(self.root_fd, directory, os.O_DIRECTORY) if directory else os.dup(self.root_fd)
+        try:
+            target = os.readlink(name, dir_fd=parent)
+            signature = Signature.of(os.lstat(name, dir_fd=parent))
+        finally:
+            os.close(parent)
+        if signature != change.signature:
+            return self._deferred(change, STILL_CHANGING)
+        oid = blob_oid(len(target), [target])
+        self.blobs(oid, len(target), [target])
+        return Staged(change.path, signature, oid)
+
+    def _file(self, change: Change, fd: int) -> Staged | Deferred:
+        status = wait_if_racy(fd, time.time_ns())
+        if not stat.S_ISREG(status.st_mode):
+            return self._deferred(change, STILL_CHANGING)
+        signature = Signature.of(status)
+        reason = self._unsettled(change.path, fd, signature)
+        is_prefix = reason is not None and self._has_waited(change) and is_appended(change, signature.size_bytes)
+        if not is_prefix and (reason := reason or self._incomplete(change, signature, fd)):
+            return self._deferred(change, reason)
+        staged = self._read(change, signature, fd)
+        if not isinstance(staged, Staged):
+            return staged or self._deferred(change, STILL_CHANGING)
+        if is_prefix:
+            is_proven = os.fstat(fd).st_size >= signature.size_bytes and _oid_again(staged, fd) == _oid(staged)
+        else:
+            is_proven = Signature.of(os.fstat(fd)) == signature and not self._unsettled(change.path, fd, signature)
+        return replace(staged, is_prefix=is_prefix) if is_proven else self._deferred(change, STILL_CHANGING)
+
+    def _has_waited(self, change: Change) -> bool:
+        return self.waiting.has_waited(change.path, time.time(), self.policy.max_wait_s)
+
+    def _incomplete(self, change: Change, signature: Signature, fd: int) -> str | None:
+        """Why a file that nobody writes has to wait all the same, if it has to."""
+        finding = check(change.path, Reader.of(fd, signature.size_bytes))
+        if not finding.is_incomplete:
+            return None
+        is_old = time.time() - signature.ctime_ns / 1e9 >= self.policy.max_wait_s or self._has_waited(change)
+        if self.policy.incomplete is IncompletePolicy.COMMIT and is_old:
+            self.warnings.append(f"{show(change.path)}: {finding.reason}; committed as it is")
+            return None
+        return finding.reason
+
+    def _read(self, change: Change, signature: Signature, fd: int) -> Staged | Deferred | None:
+        """Read a file as the attributes and its content say; None when it became shorter meanwhile."""
+        head = os.pread(fd, HEAD_BYTES, 0)
+        verdict = self.verdicts.get(change.path, Verdict.UNSPECIFIED)
+        pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
+        if pointer and self.policy.in_checkout and (kept := self._pointer_as_it_was(change, signature, fd)):
+            return kept
+        preflight, size_bytes = self.policy.preflight, signature.size_bytes
+        threshold_bytes = preflight.lfs_threshold_bytes(self.policy.lfs_threshold_bytes)
+        storage = decide(verdict, size_bytes, is_binary(head), pointer, threshold_bytes, preflight.binary_limit_bytes)
+        text = os.pread(fd, CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
+        if reason := preflight.refusal(change.path, size_bytes, text, storage is not Storage.PLAIN):
+            return replace(self._deferred(change, reason), is_refused=True)
+        return self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
+
+    def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
+        now_s = time.monotonic()
+        earlier = self.seen.get(path)
+        seen = earlier if earlier and earlier.signature == signature else Seen(signature, now_s)
+        reason = judge(probe(fd), seen, now_s, self.policy.quiet_s)
+        if reason:
+            self.seen[path] = seen
+        return reason
+
+    def _pointer_as_it_was(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        """An unsmudged checkout: the file *is* the pointer that is recorded for it, so nothing has changed."""
+        content = os.pread(fd, signature.size_bytes, 0)
+        oid = blob_oid(len(content), [content])
+        if change.known is None or change.known.blob_oid != oid:
+            return None
+        return Staged(change.path, signature, oid, parse_pointer(content))
+
+    def _plain(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        size = signature.size_bytes
+        if size <= BLOCK_BYTES:
+            content = os.pread(fd, size, 0)
+            if len(content) != size:
+                return None
+            oid = blob_oid(size, [content])
+            blocks: Iterable[bytes] = [content]
+        else:
+            oid = blob_oid(size, read_blocks(fd, size))
+            blocks = read_blocks(fd, size)
+        if change.known is None or change.known.blob_oid != oid:
+            self.blobs(oid, size, blocks)
+        self.monitor(Progress(State.STAGING, change.path, size, size))
+        return Staged(change.path, signature, oid)
+
+    def _lfs(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+        seen, earlier = self.hashed.get(change.path, (None, None))
+        known = self.waiting.was_read(change.path, signature) or (earlier if seen == signature else None)
+        lfs = known or self._hash(change, signature.size_bytes, fd)
+        if lfs is None:
+            return None
+        self.hashed[change.path] = (signature, lfs)
+        pointer = lfs.pointer()
+        oid = blob_oid(len(pointer), [pointer])
+        if change.known is None or change.known.blob_oid != oid:
+            self.blobs(oid, len(pointer), [pointer])
+        return Staged(change.path, signature, oid, lfs, fd)
+
+    def _hash(self, change: Change, size: int, fd: int) -> LfsObject | None:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        digest = hashlib.sha256()
+        buffer = bytearray(BLOCK_BYTES)
+        view = memoryview(buffer)
+        done = 0
+        while done < size and (count := os.preadv(fd, [view[: size - done]], done)):
+            digest.update(view[:count])
+            done += count
+            self.monitor(Progress(State.STAGING, change.path, done, size))
+        return LfsObject(digest.hexdigest(), size) if done == size else None
+
+
+class _Results:
+    """The results of a handful; those that nobody took are closed."""
+
+    def __init__(self, results: list[Staged | Deferred]) -> None:
+        self._results = results
+
+    def __iter__(self) -> Iterator[Staged | Deferred]:
+        while self._results:
+            yield self._results.pop(0)
+
+    def close_rest(self) -> None:
+        release(result for result in self if isinstance(result, Staged))
+
+
+def release(staged: Iterable[Staged]) -> None:
+    """Close the descriptors of staged files."""
+    for one in staged:
+        if one.fd is not None:
+            os.close(one.fd)
+
+
+def open_beneath(root_fd: int, path: bytes, flags: int = 0) -> int:
+    """Open a path beneath a directory, following no link on the way.
+
+    Args:
+        root_fd: The directory.
+        path: Relative path.
+        flags: Flags besides reading, such as `os.O_DIRECTORY`.
+
+    Raises:
+        OSError: As open(2); ELOOP or ENOTDIR when a part of the way is a link.
+    """
+    *parents, name = path.split(b"/")
+    at = root_fd
+    try:
+        for part in parents:
+            below = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=at)
+            if at != root_fd:
+                os.close(at)
+            at = below
+        return os.open(name, _FLAGS | flags, dir_fd=at)
+    finally:
+        if at != root_fd:
+            os.close(at)
+
+
+def _oid(staged: Staged) -> str:
+    return staged.lfs.oid if staged.lfs else staged.blob_oid
+
+
+def _oid_again(staged: Staged, fd: int) -> str:
+    """What `_oid` is by a second read of as many bytes."""
+    size = staged.signature.size_bytes
+    if staged.lfs is None:
+        return blob_oid(size, read_blocks(fd, size))
+    digest = hashlib.sha256()
+    for block in read_blocks(fd, size):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:
+    """Exactly `size_bytes` of a file; one that became shorter is filled up with zeros (its digest then tells)."""
+    done = 0
+    while done < size_bytes:
+        block = os.pread(fd, min(BLOCK_BYTES, size_bytes - done), done)
+        block = block or bytes(min(BLOCK_BYTES, size_bytes - done))
+        done += len(block)
+        yield block
+
+
+def _may_read(share: Share, tasks: int) -> bool:
+    """Whether another handful may be read before the receiver took the first."""
+    reads = share.reads
+    return tasks == 0 or (tasks < _AHEAD and share.read + max(reads // HASHERS, 1) <= reads)
+
+
+def _handfuls(changes: Iterable[Change], most: Callable[[], int]) -> Iterator[list[Change]]:
+    """Cut the changes into tasks of at most so many files: a large file is one of its own."""
+    handful: list[Change] = []
+    for change in changes:
+        handful.append(change)
+        if len(handful) >= min(_TASK_FILES, most()) or change.signature.size_bytes > BLOCK_BYTES:
+            yield handful
+            handful = []
+    if handful:
+        yield handful
+
+
+def _reason(error: OSError) -> str:
+    """Words for what keeps a file from being read."""
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ESTALE):
+        return STILL_CHANGING  # vanished or replaced since the scan: the next look says what it is now
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,56 @@
+"""The first pass of a mirror that may create its repository: it is there before anything is sent.
+
+Between who runs passes (`delivering`, `worker`) and `pipeline`, whose `run_pass` this one stands for. The one thing to
+know: once a mirror has delivered anything, nothing is ever created for it again. A repository that vanished later is a
+question for a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+from lfssync.errors import LfssyncError, TransientError
+from lfssync.hosts import Wish
+from lfssync.line import pipeline
+from lfssync.line.pipeline import Order
+from lfssync.line.workbench import Session
+from lfssync.model import CreatePolicy, Mirror, PassResult
+from lfssync.records.lock import held
+from lfssync.records.report import Report
+from lfssync.records.store import Store
+
+
+def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
+    """As `pipeline.run_pass`, and before the first delivery the repository is created where the mirror says so."""
+    may_create = mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/")
+    if may_create and order.unreached is None:
+        with held(state_dir, order.wait_lock_s, session.stop):
+            try:
+                if not _has_delivered(state_dir):
+                    _create(mirror, state_dir, session)
+            except TransientError as error:  # the pass goes on without the remote, as far as that goes
+                order = replace(order, unreached=error)
+    return pipeline.run_pass(mirror, state_dir, order, session)
+
+
+def _has_delivered(state_dir: Path) -> bool:
+    """Whether the remote ever confirmed anything; a record that cannot be read counts as none."""
+    with contextlib.suppress(sqlite3.Error), Store(state_dir / "state.db") as store:
+        return bool(store.receipts())
+    return False
+
+
+def _create(mirror: Mirror, state_dir: Path, session: Session) -> None:
+    from lfssync.hosts.creating import create_repository
+
+    wish = Wish(mirror.create is CreatePolicy.PUBLIC, branch=mirror.branch)
+    try:
+        create_repository(mirror.remote, wish, session.login, os.environ, session.stop)
+    except LfssyncError as error:
+        with contextlib.suppress(sqlite3.Error), Store(state_dir / "state.db") as store:
+            Report(store, mirror).failure(error)
+        raise

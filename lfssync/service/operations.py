@@ -1,0 +1,295 @@
+"""What the commands and the Python interface do, with or without a daemon.
+
+Between `commands` and the line. What takes a pass (sync, wait, tag) goes to whomever `connect` of `executors` finds.
+The one thing to know: `status`, `log` and `list` never need the daemon; they read the record that every pass leaves.
+A running daemon adds to `status` what no record can tell: changes that still settle, and a state folder out of order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult, Scrubbed
+from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
+from lfssync.model import Mirror, Monitor, State, show, silent
+from lfssync.places import Places, mirror_name
+from lfssync.records.lock import DAEMON_LOCK, held, running_daemon
+from lfssync.service.adding import create, require_readable
+from lfssync.service.control import ask
+from lfssync.service.executors import Operations, connect, poke, stoppable
+from lfssync.service.protocol import Document
+
+if TYPE_CHECKING:
+    from lfssync.configuration.patterns import MirrorPattern
+    from lfssync.hosts import Wish
+    from lfssync.versions.restore import RestoreResult
+
+__all__ = [
+    "DaemonInfo", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
+    "remove", "restore", "run", "scrub", "status", "whoami",
+]  # fmt: skip
+
+PING_TIMEOUT_S = 2.0
+PURGE_TIMEOUT_S = 60.0
+"""How long a pass under way may take to end before its state is deleted."""
+
+_STATES = {"unauthorized": State.UNAUTHORIZED, "blocked": State.BLOCKED, "offline": State.OFFLINE}
+_log = logging.getLogger("lfssync")
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonInfo:
+    """Whether a daemon runs; its process, and since when in seconds since the epoch."""
+
+    running: bool
+    pid: int | None = None
+    since: float | None = None
+
+
+def daemon_info(places: Places) -> DaemonInfo:
+    """Whether a daemon runs for these places; one that does not answer is known by its lock."""
+    answer = _ping(places)
+    if answer:
+        return DaemonInfo(True, answer["pid"], answer["since"])
+    pid = running_daemon(places.state_dir / DAEMON_LOCK)
+    return DaemonInfo(pid is not None, pid or None)
+
+
+def _ping(places: Places) -> Document:
+    """What the running daemon says about itself; empty when none answers properly."""
+    try:
+        answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
+    except LfssyncError as error:
+        _log.debug("no word from the daemon: %s", error)
+        return {}
+    return answer if answer and {"pid", "since", "mirrors"} <= answer.keys() else {}
+
+
+def status(places: Places, mirrors: Sequence[Mirror]) -> list[MirrorStatus]:
+    """What each mirror does, from its record, and from the daemon what no record can tell."""
+    live = _ping(places).get("mirrors", {})
+    return [_status(places, mirror, live.get(mirror.name, {})) for mirror in mirrors]
+
+
+def _status(places: Places, mirror: Mirror, live: Document) -> MirrorStatus:
+    from lfssync.records.report import read_status
+
+    found = read_status(mirror, places.mirror_state(mirror.name))
+    error = live.get("error")
+    if error and not found.state.is_working:
+        return replace(found, state=_STATES.get(error["kind"], State.FAILED), error=error)
+    if live.get("waiting") and found.state is State.IDLE:
+        return replace(found, state=State.SETTLING)
+    return found
+
+
+def log(places: Places, mirror: Mirror, limit: int) -> list[LogEntry]:
+    """What was committed, released and refused; newest first."""
+    from lfssync.versions import history
+
+    return history.log(mirror, places.mirror_state(mirror.name), limit)
+
+
+def diff(places: Places, mirror: Mirror, old: str | None, new: str | None) -> list[Difference]:
+    """What differs between two revisions."""
+    from lfssync.versions import history
+
+    return history.diff(mirror, places.mirror_state(mirror.name), old, new)
+
+
+def restore(places: Places, mirror: Mirror, destination: Path, revision: str | None, monitor: Monitor) -> RestoreResult:
+    """Write a revision into an empty folder."""
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.git.gitcommand import require_programs
+    from lfssync.line.workbench import Session
+    from lfssync.versions import restore as restoring
+
+    require_programs()
+    session = Session(monitor, login=Ladder.configured(places, os.environ))
+    state_dir = places.mirror_state(mirror.name)
+    return stoppable(session, lambda: restoring.restore(mirror, state_dir, destination, revision, session))
+
+
+def scrub(places: Places, mirror: Mirror, sample: int | None, monitor: Monitor) -> Scrubbed:
+    """Look at every LFS object on the remote, in this process; see `scrub.scrub`."""
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.line import scrub as scrubbing
+    from lfssync.line.workbench import Session
+
+    session = Session(monitor, login=Ladder.configured(places, os.environ))
+    return stoppable(session, lambda: scrubbing.scrub(mirror, places.mirror_state(mirror.name), sample, session))
+
+
+def push(
+    directory: Path,
+    remote: str,
+    *,
+    message: str | None,
+    branch: str,
+    tag: str | None,
+    monitor: Monitor,
+    wish: Wish | None = None,
+) -> PushResult:
+    """Deliver a directory once, with nothing configured and nothing kept; see `lfssync.push`."""
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.line.pipeline import Order
+    from lfssync.line.workbench import Session
+    from lfssync.rules.refnames import check_branch, check_tag
+    from lfssync.rules.remotes import parse_remote
+    from lfssync.service import delivering
+    from lfssync.transfer.copying import workroom
+    from lfssync.versions.releases import release
+
+    check_branch(branch)
+    if tag is not None:
+        check_tag(tag)
+    path = Path(os.path.abspath(directory.expanduser()))
+    require_readable(path)
+    places = Places.from_environment(os.environ)
+    url = parse_remote(remote, places.home, places.hub).url
+    mirror = Mirror(mirror_name(path.name), path, url, branch, offline_limit_bytes=0)  # nothing stays here
+    session = Session(monitor, login=Ladder(places.state_dir, os.environ, lambda: [mirror.remote]))
+    if wish is not None:
+        create(mirror.remote, replace(wish, branch=branch), session.login)
+    with workroom(Path(tempfile.gettempdir()), "lfssync-push-") as folder:
+        result = stoppable(session, lambda: delivering.sync(mirror, folder, Order(message=message), session))
+        if result.deferred:
+            one = result.deferred[0]
+            raise NotDoneError(
+                f"{show(one.path)}: {one.reason}; the rest was delivered", "push again when it is complete"
+            )
+        if result.commit is None or result.receipt is None:
+            raise UserError(f"{path} holds no files", "put something into it first")
+        released = release(mirror, folder, tag, message, None, session) if tag else None
+    return PushResult(result.commit, result.added + result.changed, result.content_bytes, result.receipt, released)
+
+
+def page(places: Places, mirror: Mirror, version: str, notes: str | None) -> str:
+    """The page of a release on the mirror's host, made unless it is there.
+
+    Raises:
+        UserError: The host has no such pages.
+    """
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.hosts.creating import release_page
+
+    login = Ladder.configured(places, os.environ)
+    found = release_page(mirror.remote, version, notes or "", login, os.environ)
+    if found is None:
+        raise UserError(f"{mirror.remote} has no release pages", f"the tag {version} is there; leave out --page")
+    return found
+
+
+def remove(places: Places, mirror: Mirror, purge: bool) -> None:
+    """Stop mirroring; the directory and the remote stay as they are.
+
+    A mirror that a pattern made can be removed once its folder is gone.
+
+    Args:
+        places: Where the configuration is.
+        mirror: Which one.
+        purge: Also delete its state (never an embedded remote, which may hold the only copy).
+
+    Raises:
+        UserError: It is not in the configuration; nothing was changed then.
+        TransientError: Its state could not be deleted.
+    """
+    from lfssync.configuration import config, configedit
+    from lfssync.records import roster
+
+    configuration = config.load(places)
+    state_dir = places.mirror_state(mirror.name)
+    if mirror.name in {one.name for one in configuration.mirrors}:
+        configedit.remove_mirror(places.config_file, mirror.name, places)
+    elif os.path.lexists(mirror.path):
+        made_by = [one.glob for one in configuration.patterns if mirror.path.match(one.glob)]
+        raise UserError(
+            f"{mirror.name} is made by the pattern {' and '.join(made_by)}",
+            f"remove that (lfssync remove '{made_by[0]}'), or the folder" if made_by else "look at the configuration",
+        )
+    if not os.path.lexists(mirror.path):
+        roster.forget(state_dir)  # or a pattern that matches would keep it
+    poke(places)
+    if purge and state_dir.exists():
+        with held(state_dir, PURGE_TIMEOUT_S, threading.Event()):
+            shutil.rmtree(state_dir, ignore_errors=True)
+        if state_dir.exists():
+            raise TransientError(f"{state_dir} could not be deleted", "mend its permissions, then delete it")
+
+
+def remove_pattern(places: Places, pattern: MirrorPattern) -> None:
+    """Stop mirroring the folders of a pattern; the folders, their state and the remotes stay as they are.
+
+    Raises:
+        UserError: It is not in the configuration; nothing was changed then.
+    """
+    from lfssync.configuration import configedit
+
+    configedit.remove_mirror(places.config_file, pattern.glob, places)
+    poke(places)
+
+
+def login(
+    places: Places,
+    host: str | None,
+    ask: Callable[[str], str],
+    username: str | None,
+    warn: Callable[[LfssyncError], None],
+) -> Login:
+    """Log in at a host: check what is given with the host, and keep it in the keyring.
+
+    Args:
+        places: Where the configuration is.
+        host: `hf`, `gh`, `gl`, `HOST[:PORT]`, or None for the one that all mirrors are on.
+        ask: Gives the token for a host, which it is told the name of.
+        username: What goes with it; None lets the host say.
+        warn: Is told what is doubtful about it, before it is kept.
+    """
+    from lfssync.credentials import login as logins
+
+    site = logins.site_of(host, places, os.environ)
+    done = logins.login(site, ask(site.host), username, places, os.environ, warn)
+    _tell_logins_changed(places)
+    return done
+
+
+def logout(places: Places, host: str | None) -> Logout:
+    """Delete the login for a host from the keyring."""
+    from lfssync.credentials import login as logins
+
+    site = logins.site_of(host, places, os.environ)
+    done = logins.logout(site, places, os.environ)
+    _tell_logins_changed(places)
+    return done
+
+
+def whoami(places: Places, host: str | None) -> Login:
+    """Ask a host whose login it is that would be used there."""
+    from lfssync.credentials import login as logins
+
+    done = logins.whoami(logins.site_of(host, places, os.environ), places, os.environ)
+    _tell_logins_changed(places)
+    return done
+
+
+def _tell_logins_changed(places: Places) -> None:
+    """Have a running daemon try again at once where it was refused; it does so by itself sooner or later."""
+    try:
+        ask(places.control_socket, {"command": "logins"}, silent, PING_TIMEOUT_S)
+    except LfssyncError as error:
+        _log.debug("the running daemon does not hear of it: %s", error)
+
+
+def run(places: Places) -> int:
+    """Run the daemon in the foreground until it is told to stop."""
+    from lfssync.service.daemon import Daemon
+
+    return Daemon(places).run()
