@@ -1,7 +1,7 @@
 """The background process: one worker per mirror, threads for their passes, a control socket, signals.
 
-What `lfssync run` runs. The main thread owns all workers and decides; passes run in threads of their own, a few at a
-time, those that are due longest first; watchers and requests only tell the main thread what to do.
+What `lfssync run` runs. The main thread owns all workers (`crew`) and decides; passes run in threads of their own, a
+few at a time, those that are due longest first; watchers and requests only tell the main thread what to do.
 The one thing to know: the daemon keeps nothing in memory that matters. Kill it, and the next one finds everything on
 disk, in git and on the remote.
 """
@@ -14,23 +14,18 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM
 
-from lfssync.configuration import config, patterns
-from lfssync.credentials.ladder import Ladder
 from lfssync.errors import AuthError, LfssyncError, TransientError, UserError
 from lfssync.git.gitcommand import require_programs
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, alone
-from lfssync.records.roster import roster
 from lfssync.rules.debounce import Due
 from lfssync.service import delivering
 from lfssync.service.control import Server
+from lfssync.service.crew import Crew
 from lfssync.service.process import Job, allow_descriptors, notify, on_signals
 from lfssync.service.protocol import Document, error_document
 from lfssync.service.worker import Outcome, Worker
@@ -39,9 +34,6 @@ PASSES_AT_ONCE = 4
 LOOK_EVERY_S = 0.5
 """How often the configuration file and the folders of patterns are looked at; one stat each."""
 
-SURVEY_EVERY_S = 30.0
-"""How often patterns are followed even if no folder seems to have changed."""
-
 STOP_TIMEOUT_S = 20.0
 """So long passes may take to break off what they do, once the grace is over."""
 
@@ -49,9 +41,6 @@ STOP_AT_ONCE_S = 2.0
 """The same after a second order to end."""
 
 RELOAD_TIMEOUT_S = 8.0
-
-_RACY_S = 1.1
-"""Time stamps of some file systems move once a second; what changed less than this ago may change again unseen."""
 
 _log = logging.getLogger("lfssync")
 
@@ -70,16 +59,10 @@ class Daemon:
         self._orders_to_end = 0
         self._stop = threading.Event()
         self._since = time.time()
-        self._workers: dict[str, Worker] = {}
+        self._crew = Crew(places, self._wake)
         self._passes: dict[str, Worker] = {}
-        self._configuration = config.Configuration(places.config_file)
-        self._looks_at: Sequence[Path] = ()
-        self._seen: object = None
-        self._look_at = self._survey_at = 0.0
-        self._complaints: dict[str, set[str]] = {}
-        self._mirrors: dict[str, Mirror] = {}
+        self._look_at = 0.0
         self._live: Document = {}
-        self._login = Ladder(places.state_dir, os.environ, lambda: [one.remote for one in self._mirrors.values()])
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT.
@@ -96,14 +79,15 @@ class Daemon:
         server = Server(self._places.control_socket, self._handle)
         with (
             alone(self._places.state_dir / DAEMON_LOCK),
-            on_signals({SIGTERM: self._shall_end, SIGINT: self._shall_end, SIGHUP: self._reload}, self._jobs.put),
+            on_signals({SIGTERM: self._shall_end, SIGINT: self._shall_end, SIGHUP: self._crew.reload}, self._jobs.put),
         ):
             try:
-                self._configure(self._load(), [])
+                self._crew.begin()
                 self._publish()
                 server.start()
                 notify("READY=1")
-                _log.info("mirroring %d director%s", len(self._workers), "y" if len(self._workers) == 1 else "ies")
+                count = len(self._crew.workers)
+                _log.info("mirroring %d director%s", count, "y" if count == 1 else "ies")
                 while not self._orders_to_end:
                     self._turn(server)
                 self._close()
@@ -121,27 +105,36 @@ class Daemon:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
-            self._look_at_configuration(now, server)
-        polling = sum(worker.is_polling for worker in self._workers.values())
-        for worker in self._workers.values():
+            self._crew.look(now)
+            self._look_after(server)
+        polling = sum(worker.is_polling for worker in self._crew.workers.values())
+        for worker in self._crew.workers.values():
             worker.tick(now, polling)
         self._begin_passes(now)
         self._publish()
-        moments = [self._look_at, *(worker.tick_at for worker in self._workers.values())]
+        moments = [self._look_at, *(worker.tick_at for worker in self._crew.workers.values())]
         if len(self._passes) < PASSES_AT_ONCE:
             moments += [due_at for due_at, _ in self._waiting()]
         self._do_jobs(min(moments) - time.monotonic())
 
+    def _look_after(self, server: Server) -> None:
+        try:
+            server.look_after()
+            self._crew.complain("the control socket", set())
+        except LfssyncError as error:
+            self._crew.complain("the control socket", {f"commands do not reach this daemon: {error}"})
+
     def _close(self) -> None:
         """Let every mirror take and deliver what is complete, as long as its grace allows."""
         now = time.monotonic()
-        until = max((worker.close(now, name in self._passes) for name, worker in self._workers.items()), default=now)
+        closing = (worker.close(now, name in self._passes) for name, worker in self._crew.workers.items())
+        until = max(closing, default=now)
         if until > now:
             notify("STOPPING=1")
             notify(f"EXTEND_TIMEOUT_USEC={(until - now + STOP_TIMEOUT_S) * 1e6:.0f}")
             _log.info("delivering what is complete, for at most %.0f s; a second signal ends it at once", until - now)
         while self._orders_to_end < 2 and now < until:
-            for worker in self._workers.values():
+            for worker in self._crew.workers.values():
                 worker.tick(now, polling=0)
             self._begin_passes(now)
             self._publish()
@@ -165,13 +158,13 @@ class Daemon:
         """When the next pass of each mirror is due that has none under way, the longest due first."""
         return sorted(
             (worker.due_at, name)
-            for name, worker in self._workers.items()
+            for name, worker in self._crew.workers.items()
             if worker.due_at is not None and name not in self._passes
         )
 
     def _begin_passes(self, now: float) -> None:
         for _, name in self._waiting()[: PASSES_AT_ONCE - len(self._passes)]:
-            worker = self._workers[name]
+            worker = self._crew.workers[name]
             due = worker.take(now)
             if due is None:
                 continue
@@ -196,9 +189,9 @@ class Daemon:
         timeout_s = STOP_TIMEOUT_S if self._orders_to_end < 2 else STOP_AT_ONCE_S
         deadline = time.monotonic() + timeout_s
         self._stop.set()
-        for worker in (*self._workers.values(), *self._passes.values()):
+        for worker in (*self._crew.workers.values(), *self._passes.values()):
             worker.session.stop.set()
-        for worker in self._workers.values():
+        for worker in self._crew.workers.values():
             worker.stop()
         server.stop(deadline - time.monotonic())
         while self._passes and time.monotonic() < deadline:
@@ -207,80 +200,10 @@ class Daemon:
             _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, timeout_s)
         return not self._passes
 
-    # -- configuration -------------------------------------------------------------------------------------------
-
-    def _look_at_configuration(self, now: float, server: Server) -> None:
-        """Read the configuration again if it, or a folder that a pattern looks into, has changed."""
-        if self._stamps() != self._seen or now >= self._survey_at:
-            self._reload()
-        try:
-            server.look_after()
-            self._complain("the control socket", set())
-        except LfssyncError as error:
-            self._complain("the control socket", {f"commands do not reach this daemon: {error}"})
-
-    def _reload(self) -> None:
-        """Read the configuration; one that is wrong changes nothing, but its patterns are followed as before."""
-        complaints = []
-        configuration = self._configuration
-        try:
-            configuration = self._load()
-        except LfssyncError as error:
-            complaints.append(f"the configuration stays as it was: {error}")
-        self._configure(configuration, complaints)
-
-    def _load(self) -> config.Configuration:
-        self._seen = self._stamps()  # before it is read: what changes meanwhile is then seen next time
-        configuration = config.load(self._places)
-        config.check_directories(configuration.mirrors)
-        return configuration
-
-    def _stamps(self) -> object:
-        return [_stamp(path) for path in (self._places.config_file, *self._looks_at)]
-
-    def _configure(self, configuration: config.Configuration, complaints: list[str]) -> None:
-        """Make the workers fit the configuration: those that did not change go on undisturbed."""
-        self._configuration = configuration
-        self._survey_at = time.monotonic() + (SURVEY_EVERY_S if configuration.patterns or complaints else float("inf"))
-        looks_at = [point for pattern in configuration.patterns for point in patterns.watch_points(pattern)]
-        if looks_at != self._looks_at:
-            self._looks_at = looks_at
-            self._seen = self._stamps()
-        found = roster(configuration, self._places)
-        self._complain("the configuration", {*complaints, *map(str, found.refused)})
-        wanted = {mirror.name: mirror for mirror in found.mirrors}
-        for name, worker in list(self._workers.items()):
-            if wanted.get(name) != worker.mirror:
-                self._dismiss(name, wanted.get(name))
-        for name, mirror in wanted.items():
-            if name not in self._workers:
-                worker = Worker(mirror, self._places.mirror_state(name), self._wake, self._login)
-                worker.start(time.monotonic())
-                self._workers[name] = worker
-                _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
-        self._mirrors = wanted
-
-    def _dismiss(self, name: str, wanted: Mirror | None) -> None:
-        """Give up a worker; its pass under way may only go on when it would do the same with the new settings."""
-        worker = self._workers.pop(name)
-        worker.stop()
-        if wanted is None or not _same_but_for_times(worker.mirror, wanted):
-            worker.session.stop.set()
-        _log.info("%s: %s", name, "no longer mirrored" if wanted is None else "has new settings")
-
-    def _complain(self, about: str, complaints: set[str]) -> None:
-        """Log complaints once, not at every look; and again when they come back after they were mended."""
-        before = self._complaints.get(about, set())
-        for words in sorted(complaints - before):
-            _log.warning("%s", words)
-        if before and not complaints:
-            _log.info("%s is in order again", about)
-        self._complaints[about] = complaints
-
     def _publish(self) -> None:
         """Say what only the daemon knows; the record that passes leave may be impossible to write."""
         live: Document = {}
-        for name, worker in self._workers.items():
+        for name, worker in self._crew.workers.items():
             trouble = worker.trouble
             error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
             live[name] = {"waiting": worker.is_waiting or name in self._passes, "error": error}
@@ -296,30 +219,30 @@ class Daemon:
             same = request.get("file") == str(self._places.config_file)
             same = same and request.get("state") == str(self._places.state_dir)
             if same:
-                self._have_done(self._reload)
+                self._have_done(self._crew.reload)
             return {"same": same}
         if command == "logins":
             self._jobs.put(self._try_logins)
             return {}
-        mirror = self._mirrors.get(str(request.get("mirror")))
+        mirror = self._crew.mirrors.get(str(request.get("mirror")))
         if mirror is None:
             raise UserError(
                 f"the running daemon does not mirror {request.get('mirror')}",
                 "look at its log: the configuration may be wrong",
             )
-        session = Session(monitor, self._stop, login=self._login)
+        session = Session(monitor, self._stop, login=self._crew.login)
         answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
         self._jobs.put(lambda: self._eased(mirror))
         return answer
 
     def _eased(self, mirror: Mirror) -> None:
-        worker = self._workers.get(mirror.name)
+        worker = self._crew.workers.get(mirror.name)
         if worker is not None and worker.mirror == mirror:
             worker.eased()
 
     def _try_logins(self) -> None:
         """Somebody logged in: what was refused is tried again now."""
-        for worker in self._workers.values():
+        for worker in self._crew.workers.values():
             if worker.trouble is not None and isinstance(worker.trouble.error, AuthError):
                 worker.eased()
 
@@ -347,24 +270,3 @@ class Daemon:
     def _shall_end(self) -> None:
         """The first order gives what is complete the grace to arrive, the second ends everything at once."""
         self._orders_to_end += 1
-
-
-def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
-    return one == replace(
-        other,
-        quiet_s=one.quiet_s,
-        max_wait_s=one.max_wait_s,
-        min_interval_s=one.min_interval_s,
-        rescan_s=one.rescan_s,
-        shutdown_grace_s=one.shutdown_grace_s,
-    )
-
-
-def _stamp(path: Path) -> tuple[object, ...]:
-    """What a stat says about a path; differs from everything, itself included, when it may change unseen."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return (error.errno,)
-    is_racy = abs(time.time() - status.st_ctime) < _RACY_S
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, object() if is_racy else None)

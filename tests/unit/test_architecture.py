@@ -149,6 +149,7 @@ HOUSE = (
     "lfssync.service.control",
     "lfssync.service.inbox",
     "lfssync.service.worker",
+    "lfssync.service.crew",
     "lfssync.service.process",
     "lfssync.service.daemon",
     "lfssync.service.executors",

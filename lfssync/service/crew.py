@@ -1,0 +1,149 @@
+"""The workers of a daemon, and the configuration that makes them.
+
+Owned by `daemon`, whose main thread calls everything here. What changed in the configuration takes effect while the
+daemon runs; what is wrong with it is complained about, and leaves everything as it was.
+The one thing to know: a worker whose mirror did not change is never touched, so a reload costs a mirror nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lfssync.configuration import config, patterns
+from lfssync.credentials.ladder import Ladder
+from lfssync.errors import LfssyncError
+from lfssync.model import Mirror
+from lfssync.places import Places
+from lfssync.records.roster import roster
+from lfssync.service.worker import Worker
+
+SURVEY_EVERY_S = 30.0
+"""How often patterns are followed even if no folder seems to have changed."""
+
+_RACY_S = 1.1
+"""Time stamps of some file systems move once a second; what changed less than this ago may change again unseen."""
+
+_log = logging.getLogger("lfssync")
+
+
+class Crew:
+    """One worker for each mirror of the configuration.
+
+    Args:
+        places: Where configuration and state are.
+        wake: Called from watchers' threads when a hint came that nobody expects.
+    """
+
+    def __init__(self, places: Places, wake: Callable[[], None]) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.mirrors: dict[str, Mirror] = {}
+        """Replaced as a whole, for the threads that answer requests."""
+        self.login = Ladder(places.state_dir, os.environ, lambda: [one.remote for one in self.mirrors.values()])
+        self._places = places
+        self._wake = wake
+        self._configuration = config.Configuration(places.config_file)
+        self._looks_at: Sequence[Path] = ()
+        self._seen: object = None
+        self._survey_at = 0.0
+        self._complaints: dict[str, set[str]] = {}
+
+    def begin(self) -> None:
+        """Read the configuration for the first time, and begin to watch.
+
+        Raises:
+            UserError: It is wrong.
+        """
+        self._configure(self._load(), [])
+
+    def look(self, now: float) -> None:
+        """Read the configuration again if it, or a folder that a pattern looks into, has changed.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if self._stamps() != self._seen or now >= self._survey_at:
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the configuration; one that is wrong changes nothing, but its patterns are followed as before."""
+        complaints = []
+        configuration = self._configuration
+        try:
+            configuration = self._load()
+        except LfssyncError as error:
+            complaints.append(f"the configuration stays as it was: {error}")
+        self._configure(configuration, complaints)
+
+    def complain(self, about: str, complaints: set[str]) -> None:
+        """Log complaints once, not at every look; and again when they come back after they were mended."""
+        before = self._complaints.get(about, set())
+        for words in sorted(complaints - before):
+            _log.warning("%s", words)
+        if before and not complaints:
+            _log.info("%s is in order again", about)
+        self._complaints[about] = complaints
+
+    def _load(self) -> config.Configuration:
+        self._seen = self._stamps()  # before it is read: what changes meanwhile is then seen next time
+        configuration = config.load(self._places)
+        config.check_directories(configuration.mirrors)
+        return configuration
+
+    def _stamps(self) -> object:
+        return [_stamp(path) for path in (self._places.config_file, *self._looks_at)]
+
+    def _configure(self, configuration: config.Configuration, complaints: list[str]) -> None:
+        """Make the workers fit the configuration: those that did not change go on undisturbed."""
+        self._configuration = configuration
+        self._survey_at = time.monotonic() + (SURVEY_EVERY_S if configuration.patterns or complaints else float("inf"))
+        looks_at = [point for pattern in configuration.patterns for point in patterns.watch_points(pattern)]
+        if looks_at != self._looks_at:
+            self._looks_at = looks_at
+            self._seen = self._stamps()
+        found = roster(configuration, self._places)
+        self.complain("the configuration", {*complaints, *map(str, found.refused)})
+        wanted = {mirror.name: mirror for mirror in found.mirrors}
+        for name, worker in list(self.workers.items()):
+            if wanted.get(name) != worker.mirror:
+                self._dismiss(name, wanted.get(name))
+        for name, mirror in wanted.items():
+            if name not in self.workers:
+                worker = Worker(mirror, self._places.mirror_state(name), self._wake, self.login)
+                worker.start(time.monotonic())
+                self.workers[name] = worker
+                _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
+        self.mirrors = wanted
+
+    def _dismiss(self, name: str, wanted: Mirror | None) -> None:
+        """Give up a worker; its pass under way may only go on when it would do the same with the new settings."""
+        worker = self.workers.pop(name)
+        worker.stop()
+        if wanted is None or not _same_but_for_times(worker.mirror, wanted):
+            worker.session.stop.set()
+        _log.info("%s: %s", name, "no longer mirrored" if wanted is None else "has new settings")
+
+
+def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
+    return one == replace(
+        other,
+        quiet_s=one.quiet_s,
+        max_wait_s=one.max_wait_s,
+        min_interval_s=one.min_interval_s,
+        rescan_s=one.rescan_s,
+        shutdown_grace_s=one.shutdown_grace_s,
+    )
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What a stat says about a path; differs from everything, itself included, when it may change unseen."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (error.errno,)
+    is_racy = abs(time.time() - status.st_ctime) < _RACY_S
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, object() if is_racy else None)
