@@ -6,6 +6,7 @@ test can look into and damage: the remote's own, or that of a server in this pro
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from lfssync.model import LfsObject, Mirror, TransferKind
 from lfssync.transfer import Transfer
 from tests.contract.lfsserver import serving
 from tests.helpers import git, make_bare
-from tests.servers.giftless import giftless
+from tests.servers.giftless import Giftless, giftless
 from tests.servers.hub import TOKEN, hub_at
 
 _PART_BYTES = 1_000_000
+
+_numbers = itertools.count()
 
 
 class Damaged(Enum):
@@ -69,6 +72,24 @@ class Place:
     def file(self, lfs: LfsObject) -> Path:
         """Where the remote keeps an object."""
         return self.objects / lfs.oid if self.is_flat else self.objects / lfs.oid[:2] / lfs.oid[2:4] / lfs.oid
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The servers that tests share: one giftless for whole objects and one for parts of them."""
+
+    plain: Giftless
+    in_parts: Giftless
+
+
+@contextmanager
+def servers_in(folder: Path) -> Iterator[Servers]:
+    """Run the shared servers in a folder until the block ends."""
+    with (
+        giftless(folder / "plain") as plain,
+        giftless(folder / "in-parts", part_bytes=_PART_BYTES) as in_parts,
+    ):
+        yield Servers(plain, in_parts)
 
 
 class _PersonOfHub:
@@ -117,15 +138,14 @@ def _small_server(kind: str, folder: Path, **settings: bool) -> Iterator[Place]:
 
 
 @contextmanager
-def _giftless(kind: str, folder: Path, part_bytes: int | None = None) -> Iterator[Place]:
+def _giftless(kind: str, folder: Path, servers: Servers, is_in_parts: bool) -> Iterator[Place]:
     repository = make_bare(folder / "remote.git")
-    with giftless(folder / "giftless", part_bytes=part_bytes) as server:
-        url = f"{server.address}/me/model.git"
-        clone = ("-c", f"lfs.url={url}/info/lfs")
-        objects = server.file("me/model", "any").parent
-        yield Place(
-            kind, repository, url, _git_dir(folder), objects, Damaged.UNSEEN, clone, is_flat=True, incoming=objects
-        )
+    server = servers.in_parts if is_in_parts else servers.plain
+    name = f"me/model-{next(_numbers)}"
+    url = f"{server.address}/{name}.git"
+    clone = ("-c", f"lfs.url={url}/info/lfs")
+    objects = server.file(name, "any").parent
+    yield Place(kind, repository, url, _git_dir(folder), objects, Damaged.UNSEEN, clone, is_flat=True, incoming=objects)
 
 
 @contextmanager
@@ -146,8 +166,12 @@ KINDS: dict[str, Callable[[str, Path], AbstractContextManager[Place]]] = {
     "git-lfs over http": _small_server,
     "http to a server that hashes": partial(_small_server, is_verifying=True),
     "http to a server that checks nothing": partial(_small_server, is_checking=False),
-    "http to giftless": _giftless,
-    "http to giftless in parts": partial(_giftless, part_bytes=_PART_BYTES),
     "http to the Hub in parts": _hub,
 }
-"""Every transfer there is."""
+"""Every transfer there is, to remotes that a test has for itself."""
+
+SHARED: dict[str, Callable[[str, Path, Servers], AbstractContextManager[Place]]] = {
+    "http to giftless": partial(_giftless, is_in_parts=False),
+    "http to giftless in parts": partial(_giftless, is_in_parts=True),
+}
+"""Those to repositories of a server that all tests of a run share, because its start takes longer than most of them."""

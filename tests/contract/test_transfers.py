@@ -21,7 +21,7 @@ import pytest
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.model import LfsObject, Plan, Progress, silent
 from lfssync.transfer import Source
-from tests.contract.places import KINDS, Damaged, Place
+from tests.contract.places import KINDS, SHARED, Damaged, Place, Servers, servers_in
 from tests.helpers import git, lfs_fsck, random_bytes, tree, write
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,16 @@ FOLDERS_ONLY = [kind for kind in KINDS if "http" not in kind]
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with KINDS[request.param](request.param, tmp_path) as there:
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with servers_in(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(params=[*KINDS, *SHARED])
+def place(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Place]:
+    kind = request.param
+    with KINDS[kind](kind, tmp_path) if kind in KINDS else SHARED[kind](kind, tmp_path, servers) as there:
         yield there
 
 
