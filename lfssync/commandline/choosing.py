@@ -1,4 +1,4 @@
-"""Which mirrors a command is about: those of the configuration and of its patterns, by name or the only one.
+"""Which mirrors a command is about: those of the configuration and of its patterns; and who shows how far it is.
 
 Outside the line, under `commands`. The one thing to know: a folder that cannot become a mirror does not keep a command
 from working on the others, but it is told about.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from lfssync.commandline import terminal
 from lfssync.errors import UserError
-from lfssync.model import Mirror
+from lfssync.model import Mirror, Monitor, silent
 from lfssync.places import Places
 
 if TYPE_CHECKING:
@@ -96,3 +97,12 @@ def named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
 
 def _choice(names: Sequence[str]) -> str:
     return f"name one of: {', '.join(names)}" if names else "start with: lfssync add DIR"
+
+
+def monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
+    """Progress bars, except where log lines tell the same."""
+    if arguments.verbose:
+        return nullcontext(silent)
+    from lfssync.commandline import progress
+
+    return progress.display(title)

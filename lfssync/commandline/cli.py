@@ -18,16 +18,8 @@ from typing import NoReturn
 
 from lfssync import __version__
 from lfssync.commandline import terminal
-from lfssync.commandline.grammar import (
-    COMMANDS,
-    GLOBAL_OPTIONS,
-    HELP_OPTION,
-    VERSION_OPTION,
-    Argument,
-    Command,
-    Count,
-    command_named,
-)
+from lfssync.commandline.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, VERSION_OPTION, command_named
+from lfssync.commandline.syntax import Argument, Command, Count
 from lfssync.errors import LfssyncError, UserError
 
 COMPLETE = "__complete"

@@ -11,13 +11,12 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from lfssync.answers import MirrorStatus
-from lfssync.commandline import addcommand, choosing, logincommands, scrubcommand, terminal
+from lfssync.commandline import addcommand, choosing, logincommands, scrubcommand, terminal, versioncommands
 from lfssync.errors import LfssyncError, NotDoneError, UserError
-from lfssync.model import Mirror, Monitor, PassResult, silent
+from lfssync.model import Mirror, PassResult
 from lfssync.places import Places
 
 WATCH_EVERY_S = 1.0
@@ -133,7 +132,7 @@ def sync(arguments: Namespace, places: Places) -> int:
     for mirror in wanted:
         started = time.monotonic()
         try:
-            with _monitor(arguments, mirror.name) as monitor:
+            with choosing.monitor(arguments, mirror.name) as monitor:
                 result = does.sync(mirror, arguments.accept_deletions, monitor)
         except LfssyncError as error:
             answers.append(documents.failure_document(mirror.name, error))
@@ -165,7 +164,7 @@ def wait(arguments: Namespace, places: Places) -> int:
     for mirror in wanted:
         started = time.monotonic()
         try:
-            with _monitor(arguments, mirror.name) as monitor:
+            with choosing.monitor(arguments, mirror.name) as monitor:
                 result = does.wait(mirror, max(deadline - started, 0.0), monitor)
         except LfssyncError as error:
             codes.append(terminal.report(error if isinstance(error, NotDoneError) else error.about(mirror.name)))
@@ -179,22 +178,7 @@ def scrub(arguments: Namespace, places: Places) -> int:
     """Look at all LFS objects on the remotes."""
     mirrors = choosing.all_mirrors(places)
     wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
-    return scrubcommand.scrub(wanted, arguments, places, lambda name: _monitor(arguments, name))
-
-
-def tag(arguments: Namespace, places: Places) -> int:
-    """Release a version."""
-    from lfssync.commandline import output
-    from lfssync.service import operations
-
-    mirror, does = choosing.one(arguments, places)
-    with _monitor(arguments, mirror.name) as monitor:
-        release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
-    terminal.emit(output.tagged_lines(mirror.name, release))
-    if arguments.page:
-        page = operations.page(places, mirror, release.version, arguments.message)
-        terminal.emit(output.page_lines(mirror.name, page))
-    return 0
+    return scrubcommand.scrub(wanted, arguments, places, lambda name: choosing.monitor(arguments, name))
 
 
 def push(arguments: Namespace, places: Places) -> int:
@@ -203,7 +187,7 @@ def push(arguments: Namespace, places: Places) -> int:
     from lfssync.service import operations
 
     directory = Path(arguments.directory)
-    with _monitor(arguments, directory.absolute().name) as monitor:
+    with choosing.monitor(arguments, directory.absolute().name) as monitor:
         result = operations.push(
             directory,
             arguments.remote,
@@ -214,47 +198,6 @@ def push(arguments: Namespace, places: Places) -> int:
             wish=addcommand.wish_of(arguments),
         )
     terminal.emit(output.pushed_lines(arguments.remote, arguments.branch, result))
-    return 0
-
-
-def log(arguments: Namespace, places: Places) -> int:
-    """Show what was committed, released and refused."""
-    from lfssync.service import operations
-
-    if not arguments.n.isdecimal() or not int(arguments.n):
-        raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
-    mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
-    entries = operations.log(places, mirror, int(arguments.n))
-    if arguments.json:
-        from lfssync.commandline import documents
-
-        terminal.emit_json(documents.log_document(mirror.name, entries))
-    else:
-        from lfssync.commandline import output
-
-        terminal.emit(output.log_lines(entries))
-    return 0
-
-
-def diff(arguments: Namespace, places: Places) -> int:
-    """Show what changed between two revisions."""
-    from lfssync.commandline import output
-    from lfssync.service import operations
-
-    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
-    terminal.emit(output.difference_lines(operations.diff(places, mirror, arguments.old, arguments.new)))
-    return 0
-
-
-def restore(arguments: Namespace, places: Places) -> int:
-    """Write a revision into an empty folder."""
-    from lfssync.commandline import output
-    from lfssync.service import operations
-
-    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
-    with _monitor(arguments, mirror.name) as monitor:
-        result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
-    terminal.emit(output.restored_lines(mirror.name, arguments.destination, result))
     return 0
 
 
@@ -300,10 +243,10 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "scrub": scrub,
     "push": push,
     "run": run,
-    "tag": tag,
-    "log": log,
-    "diff": diff,
-    "restore": restore,
+    "tag": versioncommands.tag,
+    "log": versioncommands.log,
+    "diff": versioncommands.diff,
+    "restore": versioncommands.restore,
     "login": logincommands.login,
     "logout": logincommands.logout,
     "whoami": logincommands.whoami,
@@ -320,12 +263,3 @@ def _unfinished(mirror: Mirror, result: PassResult) -> int:
 
     what = f"{mirror.name}: {files(len(result.deferred))} not delivered yet"
     return terminal.report(NotDoneError(what, f"run lfssync wait {mirror.name}, or sync again when they are complete"))
-
-
-def _monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
-    """Progress bars, except where log lines tell the same."""
-    if arguments.verbose:
-        return nullcontext(silent)
-    from lfssync.commandline import progress
-
-    return progress.display(title)

@@ -11,17 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lfssync.commandline.grammar import (
-    COMMANDS,
-    GLOBAL_OPTIONS,
-    HELP_OPTION,
-    VERSION_OPTION,
-    Argument,
-    Command,
-    Count,
-    Values,
-    command_named,
-)
+from lfssync.commandline.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, VERSION_OPTION, command_named
+from lfssync.commandline.syntax import Argument, Command, Count, Values
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfssync import __version__
-from lfssync.answers import LogEntry, MirrorStatus, Scrubbed
+from lfssync.answers import MirrorStatus, Scrubbed
 from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
@@ -167,21 +167,3 @@ def unscrubbed_document(name: str, error: LfssyncError) -> Document:
     """One mirror in the answer of `scrub --json`, when its remote could not be asked; the keys of `scrub_document`."""
     empty = scrub_document(name, Scrubbed(0, 0, 0, (), (), (), (), None))
     return {**empty, "error": {"kind": error.kind, "message": exact(error.message), "remedy": exact(error.remedy)}}
-
-
-def log_document(name: str, entries: Sequence[LogEntry]) -> Document:
-    """The answer of `log --json`."""
-    return {
-        "version": __version__,
-        "name": name,
-        "entries": [
-            {
-                "at": iso_time(entry.at),
-                "kind": entry.kind.value,
-                "commit": entry.commit,
-                "text": exact(entry.text),
-                "tags": list(entry.tags),
-            }
-            for entry in entries
-        ],
-    }

@@ -8,20 +8,19 @@ none gets past. Scripts read `documents` instead: a word that people read may ch
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, Version
+from lfssync.answers import MirrorStatus
 from lfssync.commandline.documents import moment
 from lfssync.commandline.terminal import Line, Span, Style, escape, line
 from lfssync.model import Deferred, PassResult, State, human_bytes, show
 
 if TYPE_CHECKING:
-    from lfssync.answers import Login, Logout, PushResult, Release, Scrubbed
+    from lfssync.answers import Login, Logout, PushResult, Scrubbed
     from lfssync.line.findings import Finding
     from lfssync.model import Mirror
     from lfssync.service.operations import DaemonInfo
-    from lfssync.versions.restore import RestoreResult
 
 SHORT_OID = 7
 SHORT_LFS_OID = 10
@@ -39,13 +38,6 @@ _FACES = {
     State.BLOCKED: ("✗", Style.BAD),
     State.UNAUTHORIZED: ("✗", Style.BAD),
     State.FAILED: ("✗", Style.BAD),
-}
-_LOG_STYLES = {
-    LogKind.COMMIT: Style.PLAIN,
-    LogKind.RELEASE: Style.GOOD,
-    LogKind.REFUSED: Style.WARNING,
-    LogKind.FAILED: Style.BAD,
-    LogKind.STOPPED: Style.WARNING,
 }
 
 
@@ -190,10 +182,10 @@ def list_lines(mirrors: Sequence[Mirror]) -> list[Line]:
     if not mirrors:
         return _nothing_configured()
     rows = [(mirror.name, str(mirror.path), mirror.remote, mirror.branch) for mirror in mirrors]
-    return [line(Span(name, Style.STRONG), *rest) for name, *rest in _columns(rows)]
+    return [line(Span(name, Style.STRONG), *rest) for name, *rest in columns(rows)]
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+def columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Cells padded to their column's width as it will be shown, with two spaces between them."""
     shown = [[escape(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
@@ -249,16 +241,6 @@ def _counts(result: PassResult) -> str:
     return f"{text} ({human_bytes(result.content_bytes)})" if result.added or result.changed else text
 
 
-def tagged_lines(name: str, release: Release) -> list[Line]:
-    """The answer of `tag`."""
-    return [line(Span(name, Style.STRONG), f": {release.version} → {short(release.commit)}, verified")]
-
-
-def page_lines(name: str, page: str) -> list[Line]:
-    """What `tag --page` adds to the answer of `tag`."""
-    return [line(Span(name, Style.STRONG), f": release page {page}")]
-
-
 def pushed_lines(remote: str, branch: str, result: PushResult) -> list[Line]:
     """The answer of `push`."""
     what = f"{files(result.files)} ({human_bytes(result.size_bytes)})"
@@ -278,12 +260,6 @@ def scrubbed_lines(name: str, scrubbed: Scrubbed) -> list[Line]:
         what = f"{one.path or 'an object'} ({human_bytes(one.size_bytes)}, lfs {one.oid[:SHORT_LFS_OID]})"
         lines += [_field("lost", what, Style.BAD), _field("remedy", one.remedy, Style.STRONG)]
     return lines
-
-
-def restored_lines(name: str, destination: str, result: RestoreResult) -> list[Line]:
-    """The answer of `restore`."""
-    what = f"{files(result.files)} ({human_bytes(result.size_bytes)}) of {short(result.commit)}"
-    return [line(Span(name, Style.STRONG), f": {what} written to {destination}, every LFS file checked")]
 
 
 # ---- doctor
@@ -325,50 +301,3 @@ def logout_lines(logout: Logout) -> list[Line]:
     what = "the login is deleted from the keyring" if logout.was_there else "the keyring has no login"
     lines = [line(Span(logout.host, Style.STRONG), f": {what}")]
     return lines + [_field("left", f"{other} still has one", Style.WARNING) for other in logout.others]
-
-
-# ---- history
-
-
-def log_lines(entries: Sequence[LogEntry]) -> list[Line]:
-    """The answer of `log`, in the order given: date, commit, kind, what happened, tags."""
-    if not entries:
-        return [line("nothing has happened yet")]
-    lines = []
-    for entry in entries:
-        others = [tag for tag in entry.tags if tag != entry.text]
-        tags = f"  ({', '.join(others)})" if others else ""
-        kind = Span(f"{entry.kind.value:<7}  ", _LOG_STYLES[entry.kind])
-        when = Span(f"{local_time(entry.at)}  {short(entry.commit):<{SHORT_OID}}  ", Style.FAINT)
-        lines.append(line(when, kind, entry.text, Span(tags, Style.GOOD)))
-    return lines
-
-
-def difference_lines(differences: Sequence[Difference]) -> list[Line]:
-    """The answer of `diff`: `A`, `M` or `D`, the path, the sizes and, for LFS files, the oids."""
-    if not differences:
-        return [line("no differences")]
-    rows = [(show(one.path), _both(one, _size), _both(one, _identity)) for one in differences]
-    letters = [_letter(one) for one in differences]
-    return [line(letter, "  ", *cells) for letter, cells in zip(letters, _columns(rows), strict=True)]
-
-
-def _letter(difference: Difference) -> Span:
-    if difference.old is None:
-        return Span("A", Style.GOOD)
-    return Span("D", Style.BAD) if difference.new is None else Span("M", Style.BUSY)
-
-
-def _both(difference: Difference, describe: Callable[[Version], str]) -> str:
-    sides = [describe(side) for side in (difference.old, difference.new) if side is not None]
-    return sides[0] if len(set(sides)) == 1 else " → ".join(sides)
-
-
-def _size(version: Version) -> str:
-    return human_bytes(version.size_bytes)
-
-
-def _identity(version: Version) -> str:
-    """What tells two versions of a file apart: the LFS oid or the git blob, and a mode that is not the ordinary one."""
-    name = f"lfs {version.lfs_oid[:SHORT_LFS_OID]}" if version.lfs_oid else f"git {short(version.blob_oid)}"
-    return name if version.git_mode == "100644" else f"{name} ({version.git_mode})"

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.commandline.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, Argument, Command, Count, command_named
+from lfssync.commandline.grammar import COMMANDS, GLOBAL_OPTIONS, HELP_OPTION, command_named
+from lfssync.commandline.syntax import Argument, Command, Count
 from lfssync.configuration import config
 from lfssync.model import Mirror
 from lfssync.places import Places

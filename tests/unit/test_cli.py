@@ -10,7 +10,8 @@ import pytest
 from lfssync import __version__
 from lfssync.commandline import commands
 from lfssync.commandline.cli import main
-from lfssync.commandline.grammar import COMMANDS, Command
+from lfssync.commandline.grammar import COMMANDS
+from lfssync.commandline.syntax import Command
 
 EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 

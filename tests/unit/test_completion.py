@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lfssync.commandline.completion import answer, named_configuration
-from lfssync.commandline.grammar import COMMANDS, Command, Values
+from lfssync.commandline.grammar import COMMANDS
+from lfssync.commandline.syntax import Command, Values
 
 
 def offered(*words: str) -> list[str]:

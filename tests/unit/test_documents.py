@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lfssync import __version__
 from lfssync.answers import LogEntry, LogKind, MirrorStatus
-from lfssync.commandline import documents
+from lfssync.commandline import documents, versiondocuments
 from lfssync.errors import BlockedError
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
 from lfssync.service.operations import DaemonInfo
@@ -112,7 +112,7 @@ def test_list_and_log() -> None:
         {"name": "a", "path": "/data/a", "remote": "/srv/a.git", "branch": "main", "into": "sub", "embedded": True}
     ]
     entries = [LogEntry(NOON, LogKind.RELEASE, COMMIT, "v1", ("v1",)), LogEntry(NOON, LogKind.FAILED, None, "broke")]
-    assert through_json(documents.log_document("a", entries)) == {
+    assert through_json(versiondocuments.log_document("a", entries)) == {
         "version": __version__,
         "name": "a",
         "entries": [

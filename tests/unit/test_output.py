@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
-from lfssync.commandline import output
+from lfssync.commandline import output, versionoutput
 from lfssync.commandline.terminal import Line, plain
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
 from lfssync.service.operations import DaemonInfo
@@ -212,13 +212,13 @@ def test_a_pass_names_what_it_left_out_and_why() -> None:
 
 def test_what_the_other_commands_say() -> None:
     release = Release("v2.0.1", COMMIT, RECEIPT)
-    assert text(output.tagged_lines("my-model", release)) == "my-model: v2.0.1 → 3f2a91c, verified\n"
+    assert text(versionoutput.tagged_lines("my-model", release)) == "my-model: v2.0.1 → 3f2a91c, verified\n"
     pushed = PushResult(COMMIT, 12, 5_200_000_000, RECEIPT, release)
     assert text(output.pushed_lines("hf:me/my-model", "main", pushed)) == (
         "12 files (5.2 GB) → hf:me/my-model, branch main, released as v2.0.1, verified at 3f2a91c\n"
     )
     restored = RestoreResult(COMMIT, 12, 5_200_000_000)
-    assert text(output.restored_lines("my-model", "./old", restored)) == (
+    assert text(versionoutput.restored_lines("my-model", "./old", restored)) == (
         "my-model: 12 files (5.2 GB) of 3f2a91c written to ./old, every LFS file checked\n"
     )
     assert "stay as they are" in text(output.removed_lines(MIRROR))
@@ -248,14 +248,14 @@ def test_log() -> None:
         LogEntry(NOW, LogKind.RELEASE, COMMIT, "v2.0.1", ("v2.0.1", "latest")),
         LogEntry(NOW - 60, LogKind.FAILED, None, "no route to host"),
     ]
-    assert text(output.log_lines(entries)) == (
+    assert text(versionoutput.log_lines(entries)) == (
         "2026-11-18 11:06:40  3f2a91c  release  v2.0.1  (latest)\n"
         "2026-11-18 11:05:40  -        failed   no route to host\n"
     )
 
 
 def test_log_without_entries_says_so() -> None:
-    assert text(output.log_lines([])) == "nothing has happened yet\n"
+    assert text(versionoutput.log_lines([])) == "nothing has happened yet\n"
 
 
 def test_diff() -> None:
@@ -269,13 +269,13 @@ def test_diff() -> None:
         Difference(b"old", git, None),
         Difference(b"tool", lfs(9, "1"), lfs(9, "1", "100755")),
     ]
-    assert text(output.difference_lines(differences)) == (
+    assert text(versionoutput.difference_lines(differences)) == (
         "M  big.bin    5.2 GB → 5.3 GB  lfs 4444444444 → lfs 9999999999\n"
         "A  new\\nname  12 B             git eeeeeee\n"
         "D  old        12 B             git eeeeeee\n"
         "M  tool       9 B              lfs 1111111111 → lfs 1111111111 (100755)\n"
     )
-    assert text(output.difference_lines([])) == "no differences\n"
+    assert text(versionoutput.difference_lines([])) == "no differences\n"
 
 
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -298,8 +298,8 @@ def test_no_text_from_outside_breaks_a_line(name: str, words: str, path: bytes) 
     for lines in (
         output.status_lines([status], OFF, NOW),
         output.pass_lines("m", PassResult(COMMIT, RECEIPT, deferred=(Deferred(path, words),), warnings=(words,)), 1),
-        output.log_lines([LogEntry(NOW, LogKind.COMMIT, COMMIT, words, (name,))]),
-        output.difference_lines([Difference(path, None, blob)]),
+        versionoutput.log_lines([LogEntry(NOW, LogKind.COMMIT, COMMIT, words, (name,))]),
+        versionoutput.difference_lines([Difference(path, None, blob)]),
     ):
         shown = plain(lines)
         assert shown.count("\n") == len(lines)

@@ -1,0 +1,70 @@
+"""The commands about versions, as data: release, list, look, compare, fetch back.
+
+Part of the table of `grammar`. The one thing to know: a command's function is the one of its name in `versioncommands`.
+"""
+
+from __future__ import annotations
+
+from lfssync.commandline.syntax import (
+    JSON,
+    MAYBE_MIRROR,
+    ONE_MIRROR,
+    Argument,
+    Command,
+    Count,
+    Values,
+    option,
+    switch,
+)
+
+VERSION_COMMANDS = (
+    Command(
+        "tag",
+        "Versions",
+        "release the present state under a version",
+        "Brings everything to the remote, puts an annotated tag on it and verifies the tag there. "
+        "A tag that exists is never moved.",
+        ('lfssync tag v2.0.1 -m "Longer context"',),
+        (
+            Argument(("version",), "the tag's name, such as v2.0.1", "VERSION"),
+            MAYBE_MIRROR,
+            option("-m", "--message", metavar="TEXT", help="the tag's message"),
+            option("--at", metavar="REVISION", help="tag this revision instead of the present state"),
+            switch("--page", help="make a release page of it, where the host has such pages"),
+        ),
+    ),
+    Command(
+        "log",
+        "Versions",
+        "show what was committed, released and refused",
+        "The newest comes first.",
+        ("lfssync log my-model -n 5",),
+        (MAYBE_MIRROR, option("-n", metavar="COUNT", default="20", help="how many entries at most (20)"), JSON),
+    ),
+    Command(
+        "diff",
+        "Versions",
+        "show what changed between two revisions",
+        "Compares REV1 with REV2; without REV2 with the newest commit; without both, what the newest commit changed. "
+        "LFS files are shown by size and oid.",
+        ("lfssync diff my-model v2.0.0 v2.0.1",),
+        (
+            ONE_MIRROR,
+            Argument(("old",), "the older revision: a tag, branch or commit", "REV1", Count.AT_MOST_ONE),
+            Argument(("new",), "the newer revision", "REV2", Count.AT_MOST_ONE),
+        ),
+    ),
+    Command(
+        "restore",
+        "Versions",
+        "write a revision into an empty folder",
+        "Every LFS file is checked against its oid on the way.",
+        ("lfssync restore my-model ./my-model-v2.0.0 --revision v2.0.0",),
+        (
+            ONE_MIRROR,
+            Argument(("destination",), "an empty or new folder", "DEST", values=Values.FOLDERS),
+            option("--revision", metavar="REV", help="a tag, branch or commit (the newest commit)"),
+        ),
+    ),
+)
+"""In the order of `lfssync --help`."""
