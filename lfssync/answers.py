@@ -32,6 +32,8 @@ class MirrorStatus:
     tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     scrubbed_at: float | None = None
+    waits: dict[str, Any] | None = None
+    """Why the daemon waits with it, and until when in seconds since the epoch: the document of `pace.Waits`."""
 
 
 class LogKind(StrEnum):

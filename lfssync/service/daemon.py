@@ -203,10 +203,12 @@ class Daemon:
     def _publish(self) -> None:
         """Say what only the daemon knows; the record that passes leave may be impossible to write."""
         live: Document = {}
+        now = (time.monotonic(), time.time())
         for name, worker in self._crew.workers.items():
             trouble = worker.trouble
             error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
-            live[name] = {"waiting": worker.is_waiting or name in self._passes, "error": error}
+            is_waiting, waits = worker.is_waiting or name in self._passes, worker.waits(*now)
+            live[name] = {"waiting": is_waiting, "error": error, "waits": waits and waits.document()}
         self._live = live  # replaced as a whole, for the threads that answer requests
 
     # -- requests, in threads of their own -----------------------------------------------------------------------

@@ -82,7 +82,7 @@ def status(places: Places, mirrors: Sequence[Mirror]) -> list[MirrorStatus]:
 def _status(places: Places, mirror: Mirror, live: Document) -> MirrorStatus:
     from lfssync.records.report import read_status
 
-    found = read_status(mirror, places.mirror_state(mirror.name))
+    found = replace(read_status(mirror, places.mirror_state(mirror.name)), waits=live.get("waits"))
     error = live.get("error")
     if error and not found.state.is_working:
         return replace(found, state=_STATES.get(error["kind"], State.FAILED), error=error)

@@ -24,6 +24,7 @@ from lfssync.records.lock import BusyError
 from lfssync.rules import backoff
 from lfssync.rules.closing import LAST, LEFT, UNDER_WAY
 from lfssync.rules.debounce import Debounce, Due
+from lfssync.rules.pace import Waits, Why, at_epoch
 from lfssync.service.firstpass import run_pass
 from lfssync.service.inbox import Inbox
 
@@ -93,6 +94,7 @@ class Worker:
         self._watch_at = float("inf")
         self._watch_pause_s = _WATCH_RETRY_FIRST_S
         self._held_until = float("-inf")
+        self._interval_until = float("-inf")
         self._unreached: OutOfReachError | None = None  # while it is: when held back, passes go on without the remote
         self._asks = True
         self._closes_at: float | None = None
@@ -125,6 +127,19 @@ class Worker:
         if self._unreached is not None:
             return min([*moments, self._held_until])
         return max(min(moments), self._held_until) if moments else None
+
+    def waits(self, monotonic: float, now: float) -> Waits | None:
+        """What keeps it from going on, if anything does.
+
+        Args:
+            monotonic: Now, in monotonic seconds.
+            now: Now, in seconds since the epoch.
+        """
+        if self.trouble is not None and self._held_until > monotonic:
+            return Waits(Why.BACK_OFF, at_epoch(self._held_until, monotonic, now))
+        if self.is_waiting and self._interval_until > monotonic:
+            return Waits(Why.MIN_INTERVAL, at_epoch(self._interval_until, monotonic, now))
+        return None
 
     @property
     def tick_at(self) -> float:
@@ -294,6 +309,7 @@ class Worker:
             self._verifies, self._verify_at = False, now + VERIFY_EVERY_S
         if result.committed:
             self._debounce.pushed(now)
+            self._interval_until = now + self.mirror.min_interval_s
             self._say_committed(result, "verified at")
         else:
             self._look_took_s = took_s

@@ -175,3 +175,33 @@ def test_one_that_nobody_can_help_has_no_last_pass(worker: Worker) -> None:
     worker.done(Outcome(due, None, AuthError("who are you"), 0.1), now)
     assert worker.close(now, is_working=False) == now
     assert worker.due_at is None or worker.due_at > now
+
+
+# -- why it waits ----------------------------------------------------------------------------------------------------
+
+
+def test_the_next_try_is_told(worker: Worker) -> None:
+    told = worker.waits(100.0, 5000.0)
+    assert told
+    assert told.document() == {"why": "back-off", "until": round(5000.0 + pause_s(worker, 100.0))}
+    worker.eased()
+    assert worker.waits(100.0, 5000.0) is None
+
+
+def test_the_pause_between_two_pushes_is_told_while_something_waits(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    mirror = Mirror("model", tmp_path / "model", str(tmp_path / "remote.git"), min_interval_s=60, rescan_s=1e9)
+    worker = Worker(mirror, tmp_path / "state", lambda: None, nobody())
+    try:
+        worker.start(0.0)
+        due = worker.take(90.0)
+        assert due
+        worker.done(Outcome(due, PassResult("c" * 40, None, added=1), None, 0.1), 100.0)
+        assert worker.waits(101.0, 5001.0) is None, "nothing is to be done"
+        worker.start(110.0)
+        told = worker.waits(120.0, 5020.0)
+        assert told
+        assert told.document() == {"why": "min_interval", "until": 5060.0}
+        assert worker.waits(160.0, 5060.0) is None
+    finally:
+        worker.stop()

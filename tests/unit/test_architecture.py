@@ -30,6 +30,7 @@ HOUSE = (
     "lfssync.rules.debounce",
     "lfssync.rules.backoff",
     "lfssync.rules.closing",
+    "lfssync.rules.pace",
     "lfssync.rules.scrubplan",
     "lfssync.credentials",
     "lfssync.credentials.answering",
