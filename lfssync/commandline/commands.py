@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lfssync.answers import MirrorStatus
-from lfssync.commandline import addcommand, choosing, logincommands, scrubcommand, terminal, versioncommands
+from lfssync.commandline import addcommand, cardcommand, choosing, logincommands, scrubcommand, terminal, versioncommands
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, PassResult
 from lfssync.places import Places
@@ -247,6 +247,7 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "log": versioncommands.log,
     "diff": versioncommands.diff,
     "restore": versioncommands.restore,
+    "card": cardcommand.card,
     "login": logincommands.login,
     "logout": logincommands.logout,
     "whoami": logincommands.whoami,

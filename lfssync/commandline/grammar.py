@@ -7,6 +7,7 @@ function is the one of the same name in `commands`.
 
 from __future__ import annotations
 
+from lfssync.commandline.cardgrammar import CARD_COMMAND
 from lfssync.commandline.syntax import (
     JSON,
     ONE_MIRROR,
@@ -166,6 +167,7 @@ COMMANDS = (
         (),
     ),
     *VERSION_COMMANDS,
+    CARD_COMMAND,
     Command(
         "login",
         "Hosts",

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from lfssync.formats.reading import COMPLETE, Finding, Reader, unknown
 
@@ -33,6 +35,81 @@ BLOCKS = {
     26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 """How many weights of a tensor type make a block of how many bytes. Source: ggml.h and ggml-common.h."""
+
+
+_NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+"""How values of a type are stored, as `struct` calls it."""
+_LISTED_MAX = 32
+
+TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+    20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+    29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+}  # fmt: skip
+"""What the types of tensors are called. Source: ggml.h."""
+
+Value = int | float | str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a header says.
+
+    Args:
+        values: Those asked for, by key: numbers, texts, and short lists of texts.
+        weights: How many weights there are of each type.
+        tensors: How many tensors there are.
+    """
+
+    values: dict[str, Value]
+    weights: dict[str, int]
+    tensors: int
+
+
+def described(reader: Reader, is_wanted: Callable[[str], bool]) -> Described | None:
+    """What the header of a file says about the model; None when it cannot be read.
+
+    Args:
+        reader: The file.
+        is_wanted: Which keys to give the values of.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    cursor = _Cursor(reader)
+    try:
+        if reader.at(0, len(MAGIC)) != MAGIC:
+            return None
+        return _described(cursor, is_wanted)
+    except (_EndsError, _StrangeError):
+        return None
+
+
+def _described(cursor: _Cursor, is_wanted: Callable[[str], bool]) -> Described:
+    cursor.skip(len(MAGIC))
+    if cursor.number("<I") not in _VERSIONS:
+        raise _StrangeError
+    tensors, count = cursor.number("<Q"), cursor.number("<Q")
+    values: dict[str, Value] = {}
+    for _ in range(count):
+        key = cursor.string().decode("utf-8", "replace")
+        kind = cursor.number("<I")
+        if not is_wanted(key):
+            cursor.value(kind)
+        elif (found := cursor.known_value(kind)) is not None:
+            values[key] = found
+    weights: dict[str, int] = {}
+    for _ in range(tensors):
+        cursor.skip(cursor.number("<Q"))
+        dimensions = cursor.number("<I")
+        if dimensions > _DIMENSIONS_MAX:
+            raise _StrangeError
+        size = math.prod([cursor.number("<Q") for _ in range(dimensions)])
+        name = TYPES.get(cursor.number("<I"), "other")
+        weights[name] = weights.get(name, 0) + size
+        cursor.skip(8)
+    return Described(values, weights, tensors)
 
 
 class _EndsError(Exception):
@@ -125,6 +202,19 @@ class _Cursor:
             raise _StrangeError
         if self.at > self._reader.size_bytes:
             raise _EndsError
+
+    def known_value(self, kind: int) -> Value | None:
+        """Read a value; None for lists of anything but a few texts."""
+        if kind == _STRING:
+            return self.string().decode("utf-8", "replace")
+        if kind in _NUMBERS:
+            return self.number(_NUMBERS[kind])
+        start = self.at
+        if kind == _ARRAY and self.number("<I") == _STRING and (count := self.number("<Q")) <= _LISTED_MAX:
+            return [self.string().decode("utf-8", "replace") for _ in range(count)]
+        self.at = start
+        self.value(kind)
+        return None
 
     def value(self, kind: int) -> None:
         """Go over a value."""

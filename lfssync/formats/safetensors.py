@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import dataclass
 
 from lfssync.formats.reading import Finding, Reader, unknown
 
@@ -15,6 +16,46 @@ _HEADER_MAX_BYTES = 100_000_000
 """The library itself takes no larger header."""
 
 _LOOKED_INTO_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as the header names it: the type of its values, such as `F32`, and its sizes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def tensors(reader: Reader, limit_bytes: int = _LOOKED_INTO_BYTES) -> dict[str, Tensor] | None:
+    """The tensors of a file by name, from its header alone; None when that cannot be read, or is larger than allowed.
+
+    Args:
+        reader: The file.
+        limit_bytes: How large its header may be.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    length = reader.at(0, _LENGTH_BYTES)
+    header_bytes = int.from_bytes(length, "little")
+    if len(length) < _LENGTH_BYTES or header_bytes > limit_bytes:
+        return None
+    try:
+        header = json.loads(reader.at(_LENGTH_BYTES, header_bytes))
+    except (ValueError, RecursionError):
+        return None
+    found = {}
+    for name, entry in header.items() if isinstance(header, dict) else ():
+        match entry:
+            case {"dtype": str() as dtype, "shape": [*sizes]} if all(_is_size(size) for size in sizes):
+                found[name] = Tensor(dtype, tuple(sizes))
+            case _ if name != "__metadata__":
+                return None
+    return found if isinstance(header, dict) else None
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def check(reader: Reader) -> Finding:

@@ -43,8 +43,8 @@ def _parts(state: dict[str, Any]) -> Iterator[str]:
         yield f"epoch {round(epoch, 2)}"
     history = state.get("log_history")
     entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    evaluated = next((entry for entry in reversed(entries) if any(_is_metric(name) for name in entry)), {})
-    found = {name: value for name in evaluated if _is_metric(name) and (value := _number(evaluated[name])) is not None}
+    evaluated = next((entry for entry in reversed(entries) if any(is_metric(name) for name in entry)), {})
+    found = {name: value for name in evaluated if is_metric(name) and (value := _number(evaluated[name])) is not None}
     if not found:
         losses = [{"loss": loss} for entry in entries if (loss := _number(entry.get("loss"))) is not None]
         found = losses[-1] if losses else {}
@@ -52,7 +52,8 @@ def _parts(state: dict[str, Any]) -> Iterator[str]:
         yield f"{name} {found[name]:.4g}"
 
 
-def _is_metric(name: str) -> bool:
+def is_metric(name: str) -> bool:
+    """Whether an entry of the log is the outcome of an evaluation, and not how long it took."""
     return name.startswith("eval_") and bool(_NAME.fullmatch(name)) and not _NO_METRIC.fullmatch(name)
 
 

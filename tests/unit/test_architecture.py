@@ -27,6 +27,7 @@ HOUSE = (
     "lfssync.rules.commitmessage",
     "lfssync.rules.trainerstate",
     "lfssync.rules.groups",
+    "lfssync.rules.cardmark",
     "lfssync.rules.debounce",
     "lfssync.rules.backoff",
     "lfssync.rules.closing",
@@ -138,6 +139,20 @@ HOUSE = (
     "lfssync.line.intake",
     "lfssync.line.scrub",
     "lfssync.line.pipeline",
+    "lfssync.line.holdings",
+    "lfssync.cards",
+    "lfssync.cards.words",
+    "lfssync.cards.licences",
+    "lfssync.cards.facts",
+    "lfssync.cards.tasks",
+    "lfssync.cards.weights",
+    "lfssync.cards.training",
+    "lfssync.cards.reading",
+    "lfssync.cards.metadata",
+    "lfssync.cards.body",
+    "lfssync.cards.drafting",
+    "lfssync.cards.checking",
+    "lfssync.cards.desk",
     "lfssync.versions",
     "lfssync.versions.releases",
     "lfssync.versions.history",
@@ -168,6 +183,7 @@ HOUSE = (
     "lfssync.commandline.progress",
     "lfssync.commandline.syntax",
     "lfssync.commandline.versiongrammar",
+    "lfssync.commandline.cardgrammar",
     "lfssync.commandline.grammar",
     "lfssync.commandline.completion",
     "lfssync.commandline.addcommand",
@@ -175,6 +191,7 @@ HOUSE = (
     "lfssync.commandline.choosing",
     "lfssync.commandline.scrubcommand",
     "lfssync.commandline.versioncommands",
+    "lfssync.commandline.cardcommand",
     "lfssync.commandline.commands",
     "lfssync.commandline.cli",
     "lfssync.demo",
@@ -183,7 +200,7 @@ HOUSE = (
 )
 
 LINE_LIMIT = 400
-HEAVY = frozenset({"git", "keyring", "requests", "rich", "tomlkit", "watchdog"})
+HEAVY = frozenset({"git", "huggingface_hub", "keyring", "requests", "rich", "tomlkit", "watchdog"})
 """Libraries whose import takes longer than the whole of `lfssync status` may."""
 
 VERSION = "lfssync.__version__"
