@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lfssync.answers import MirrorStatus
-from lfssync.commandline import addcommand, cardcommand, choosing, logincommands, scrubcommand, terminal, versioncommands
+from lfssync.commandline import (
+    addcommand,
+    cardcommand,
+    choosing,
+    logincommands,
+    scrubcommand,
+    terminal,
+    versioncommands,
+)
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, PassResult
 from lfssync.places import Places
