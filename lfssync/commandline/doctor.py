@@ -18,7 +18,8 @@ from lfssync.configuration.patterns import survey
 from lfssync.credentials.keyrings import Keyring
 from lfssync.credentials.ladder import Ladder
 from lfssync.errors import AuthError, LfssyncError
-from lfssync.git.gitcommand import Git, require_programs
+from lfssync.git.gitcommand import Git
+from lfssync.git.programs import require_programs
 from lfssync.line import findings
 from lfssync.line.findings import Finding, Service, failure
 from lfssync.line.watch import watch_limit_reason

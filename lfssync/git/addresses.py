@@ -1,25 +1,55 @@
-"""Where git really goes for an address: the user's own `url.<base>.insteadOf` and `pushInsteadOf`.
+"""What the user's git configuration says, and where git really goes for an address: `insteadOf` and `pushInsteadOf`.
 
-Beside `gitcommand`, for those who go there without git: transfers. The one thing to know: git follows these rules by
-itself, so only who does not go through git has to ask here; and what comes out has to be checked like any address.
+Below `gitcommand`, which reads the configuration once and hands it out; what is decided from it costs nothing. The one
+thing to know: git follows `url.<base>.insteadOf` by itself, so only who does not go through git has to ask here; and
+what comes out has to be checked like any address.
+
+Source: git-config(1), `--list --show-scope -z` and `url.<base>.insteadOf`.
 """
 
 from __future__ import annotations
 
-from lfssync.git.gitcommand import Git
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
-def fetched_from(url: str, git: Git) -> str:
-    """Where git fetches from for an address."""
-    return git.run("ls-remote", "--get-url", url).text
+class Setting(NamedTuple):
+    """One value: whose it is (`system`, `global`, `local`, `command`), its key as git writes it, and the value."""
+
+    scope: str
+    key: str
+    value: str
 
 
-def pushed_to(url: str, git: Git) -> str:
+def settings_of(listed: bytes) -> list[Setting]:
+    """What `git config --list --show-scope -z` printed; a key without a value has an empty one."""
+    words = listed.decode("utf-8", "surrogateescape").split("\0")
+    pairs = zip(words[::2], words[1::2], strict=False)
+    return [Setting(scope, key, value) for scope, line in pairs for key, _, value in (line.partition("\n"),)]
+
+
+def last_value(settings: Sequence[Setting], key: str) -> str:
+    """The value that counts for a key: the last one; empty when there is none."""
+    return next((one.value for one in reversed(settings) if one.key == key), "")
+
+
+def fetched_from(url: str, settings: Sequence[Setting]) -> str:
+    """Where git fetches from for an address: the longest `insteadOf` that fits decides."""
+    return _rewritten(url, settings, ".insteadof") or url
+
+
+def pushed_to(url: str, settings: Sequence[Setting]) -> str:
     """Where git pushes to for an address: the longest `pushInsteadOf` that fits decides, else `insteadOf` does."""
-    asked = git.run("config", "-z", "--get-regexp", r"^url\..*\.pushinsteadof$", accept=(0, 1))
-    rules = [line.partition("\n") for line in asked.stdout.decode("utf-8", "surrogateescape").split("\0") if line]
-    fitting = [(key, instead) for key, _, instead in rules if instead and url.startswith(instead)]
+    return _rewritten(url, settings, ".pushinsteadof") or fetched_from(url, settings)
+
+
+def _rewritten(url: str, settings: Sequence[Setting], ending: str) -> str:
+    fitting = [
+        one
+        for one in settings
+        if one.key.startswith("url.") and one.key.endswith(ending) and one.value and url.startswith(one.value)
+    ]
     if not fitting:
-        return fetched_from(url, git)
-    key, instead = max(fitting, key=lambda rule: len(rule[1]))
-    return key.removeprefix("url.").removesuffix(".pushinsteadof") + url.removeprefix(instead)
+        return ""
+    best = max(fitting, key=lambda one: len(one.value))
+    return best.key.removeprefix("url.").removesuffix(ending) + url.removeprefix(best.value)

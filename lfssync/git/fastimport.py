@@ -76,9 +76,10 @@ def edits_stream(edits: Iterable[Edit]) -> Iterator[bytes]:
 
 
 class FastImport:
-    """One run of `git fast-import`, used as a context; blobs may come from several threads.
+    """Runs of `git fast-import`, used as a context; blobs may come from several threads.
 
-    Leaving the block without `finish` breaks the stream off: git then moves no ref.
+    Each run begins with the first thing that is written and ends with `finish`; leaving the block without it breaks
+    the run off: git then keeps nothing of it and moves no ref.
 
     Args:
         git: The git dir to write into.
@@ -167,6 +168,8 @@ class FastImport:
             self._fail()
         if self._child.wait(3600):
             self._fail()
+        self._stack.close()
+        self._child = None
 
     def _write(self, data: bytes) -> None:
         if self._child is None:

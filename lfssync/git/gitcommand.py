@@ -25,15 +25,13 @@ from typing import IO
 from lfssync.credentials import Credentials, nobody
 from lfssync.credentials.passing import explained, is_on_web, named_beside, with_logins
 from lfssync.errors import StoppedError, TransientError, UserError
+from lfssync.git.addresses import Setting, fetched_from, last_value, settings_of
 from lfssync.git.giterrors import explain
 from lfssync.git.leash import leash
 
 LOCAL_TIMEOUT_S = 900.0
 NETWORK_TIMEOUT_S = 6 * 3600.0
 """A first push of a long plain history may take hours; a stalled one ends earlier by the low-speed limits below."""
-
-OLDEST_GIT = (2, 38)
-OLDEST_GIT_LFS = (3, 0)
 
 _INHERITED_GIT = re.compile(
     r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|SSL_\w+|HTTP_\w+|PROXY_SSL_\w+|EXEC_PATH|CONFIG_GLOBAL|CONFIG_SYSTEM|CONFIG_NOSYSTEM)"
@@ -146,6 +144,13 @@ class Git:
     object_dir: Path | None = None
     stop: threading.Event | None = None
     login: Credentials = field(default_factory=nobody)
+    _settings: list[Setting] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def settings(self) -> Sequence[Setting]:
+        """What git's configuration says here, our own pinned settings included; asked once."""
+        if not self._settings:
+            self._settings.extend(settings_of(self.run("config", "--list", "--show-scope", "-z").stdout))
+        return self._settings
 
     def run(
         self,
@@ -171,7 +176,8 @@ class Git:
         Raises:
             LfssyncError: Of the kind that git's own words tell (see `explain`).
         """
-        variables = (ssh_variables() if remote and not remote.startswith("/") else {}) | dict(extra or {})
+        is_elsewhere = bool(remote) and not remote.startswith("/")
+        variables = (ssh_variables(self.settings()) if is_elsewhere else {}) | dict(extra or {})
 
         def run_once(settings: Sequence[str], fds: Sequence[int]) -> Output:
             with (
@@ -184,7 +190,7 @@ class Git:
             return Output(child.returncode, answer or b"", stderr.decode("utf-8", "replace"))
 
         if is_on_web(remote):  # where git goes for it (`url.<base>.insteadOf`) is where it asks for a login
-            real = self.run("ls-remote", "--get-url", remote).text
+            real = fetched_from(remote, self.settings())
             output = with_logins(self.login, real, named_beside(real, arguments), run_once)
         else:
             output = run_once((), ())
@@ -216,12 +222,12 @@ class Git:
                 stdout=stdout,
                 stderr=stderr,
                 env=variables,
-                cwd=_empty_folder(),
+                cwd=empty_folder(),
                 start_new_session=True,
                 pass_fds=fds,
             )
         except FileNotFoundError:
-            raise _not_installed("git") from None
+            raise not_installed("git") from None
         except OSError as error:
             raise TransientError(f"git could not be started: {error.strerror}", "it is tried again") from error
         try:
@@ -239,18 +245,11 @@ def _name(arguments: Sequence[str | bytes]) -> str:
     return " ".join(words[at : at + (2 if words[at : at + 1] == ["lfs"] else 1)])
 
 
-def ssh_variables() -> dict[str, str]:
+def ssh_variables(settings: Sequence[Setting]) -> dict[str, str]:
     """How git and git-lfs shall call ssh, unless the user has told git already."""
     variables = environment(os.environ)
-    if "GIT_SSH_COMMAND" in variables or "GIT_SSH" in variables:
+    if "GIT_SSH_COMMAND" in variables or "GIT_SSH" in variables or last_value(settings, "core.sshcommand"):
         return {}
-    asked = ["git", "config", "--get", "core.sshCommand"]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run(
-            asked, cwd=_empty_folder(), env=variables, capture_output=True, timeout=_VERSION_TIMEOUT_S, check=False
-        )
-        if done.returncode == 0:
-            return {}
     return {"GIT_SSH_COMMAND": _SSH}
 
 
@@ -276,7 +275,7 @@ def run_child(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=variables,
-            cwd=_empty_folder(),
+            cwd=empty_folder(),
             start_new_session=True,
         )
     except OSError as error:
@@ -338,49 +337,11 @@ def _signal_group(child: subprocess.Popen[bytes], signum: signal.Signals) -> Non
 
 
 @functools.cache
-def _empty_folder() -> str:
+def empty_folder() -> str:
     """Children run here, so that no file of the caller's current directory is ever found by a relative name."""
     return "/" if os.access("/", os.X_OK) else tempfile.gettempdir()
 
 
-_VERSION_TIMEOUT_S = 60.0
-
-
-def _not_installed(package: str) -> UserError:
+def not_installed(package: str) -> UserError:
+    """What to say about a program that is missing."""
     return UserError(f"{package} is not installed", f"install it, on Debian: apt-get install {package}")
-
-
-@functools.cache
-def require_programs() -> None:
-    """Check once that git and git-lfs are there and not too old.
-
-    Raises:
-        UserError: With the exact command that installs what is missing.
-    """
-    for command, oldest, package in (
-        (["git", "version"], OLDEST_GIT, "git"),
-        (["git", "lfs", "version"], OLDEST_GIT_LFS, "git-lfs"),
-    ):
-        try:
-            done = subprocess.run(
-                command,
-                cwd=_empty_folder(),
-                env=environment(os.environ),
-                capture_output=True,
-                timeout=_VERSION_TIMEOUT_S,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise _not_installed("git") from None
-        except OSError as error:
-            raise UserError(f"git cannot be run: {error.strerror}", "mend its installation, or the PATH") from error
-        except subprocess.TimeoutExpired:
-            raise TransientError(f"{package} did not answer within a minute", "it is tried again") from None
-        found = re.search(rb"(\d+)\.(\d+)", done.stdout)
-        if done.returncode or found is None:
-            raise _not_installed(package)
-        version = (int(found[1]), int(found[2]))
-        if version < oldest:
-            raise UserError(
-                f"{package} {version[0]}.{version[1]} is too old", f"install {package} {oldest[0]}.{oldest[1]} or newer"
-            )

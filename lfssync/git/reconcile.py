@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 from lfssync.git.repository import MIRRORED, Refs, Repository
 from lfssync.model import Known, Mirror
@@ -17,7 +18,7 @@ from lfssync.records.store import Store
 _GITLINK = "160000"
 
 
-def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, is_working_copy: bool) -> None:
+def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, is_working_copy: bool) -> Refs:
     """Bring the store in line with git, at no cost when it already is.
 
     Args:
@@ -27,6 +28,9 @@ def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, 
         mirror: The configuration, whose branch or sub-folder may have changed.
         is_working_copy: Whether the directory is a working copy of its own: before our first commit there, what its
             branch holds is what the directory held.
+
+    Returns:
+        Where the refs stand now.
     """
     here = place(mirror)
     recorded_place = store.fact("place")
@@ -34,8 +38,9 @@ def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, 
     if mirrored and recorded_place != here and (recorded_place is not None or repository.note(mirrored) != here):
         repository.update_refs({MIRRORED: (mirrored, None)})
         mirrored = None
+        refs = replace(refs, mirrored=None)
     if recorded_place == here and store.fact("mirrored") == mirrored and (mirrored or not is_working_copy):
-        return
+        return refs
     source = mirrored or (refs.head if is_working_copy else None)
     prefix = os.fsencode(mirror.into) + b"/" if mirror.into else b""
     tree = {
@@ -50,6 +55,7 @@ def reconcile(store: Store, repository: Repository, refs: Refs, mirror: Mirror, 
             [path for path, entry in recorded.items() if tree.get(path) != entry],
         )
         store.record_facts({"mirrored": mirrored, "place": here})
+    return refs
 
 
 def place(mirror: Mirror) -> str:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lfssync.errors import TransientError
+from lfssync.git import facts
+from lfssync.git.addresses import last_value
 from lfssync.git.fastimport import Edit, FastImport, Ident, blob_oid
 from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject
@@ -31,6 +33,8 @@ _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 Publish = Callable[[str | None, str], None]
 """Told the commit that the branch is about to get (it may be the one before), and the new picture of the directory."""
 _POINTER_SIZES_BYTES = range(100, 1024)
+_REMEMBERED_AT_ONCE = 1000
+"""More paths than these are a first look, and not what the next pass asks about again."""
 _ROOM = "lfssync-"
 """How the names of our own folders for temporary files begin."""
 
@@ -121,7 +125,9 @@ class Repository:
 
     def tree_oid(self, revision: str | None) -> str:
         """The tree of a revision; the empty tree for None."""
-        return self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text if revision else _EMPTY_TREE
+        if revision is None:
+            return _EMPTY_TREE
+        return facts.TREES.get(revision) or self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text
 
     def note(self, commit: str) -> str:
         """The message of a commit, or nothing when it is not there."""
@@ -198,7 +204,12 @@ class Repository:
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new` or in its history; a commit that is not here is in nobody's history."""
-        return old == new or self.git.run("merge-base", "--is-ancestor", old, new, accept=(0, 1, 128)).status == 0
+        if old == new:
+            return True
+        known = facts.is_known_ancestor(old, new)
+        if known is not None:
+            return known
+        return self.git.run("merge-base", "--is-ancestor", old, new, accept=(0, 1, 128)).status == 0
 
     def verdicts(self, attributes: Mapping[bytes, bytes], paths: Iterable[bytes]) -> dict[bytes, Verdict]:
         """What git says about the `filter` attribute of paths.
@@ -208,7 +219,10 @@ class Repository:
             paths: Paths from the root. Those that no checkout could have, which a hostile branch may hold, are REFUSED.
         """
         found = dict.fromkeys(paths, Verdict.REFUSED)
-        given = b"".join(path + b"\0" for path in found if can_be(path))
+        rules = facts.digest(attributes)
+        known = facts.verdicts(rules, found)
+        given = b"".join(path + b"\0" for path in found if path not in known and can_be(path))
+        found |= known
         if not given:
             return found
         # Not in the system's folder for such: there nobody takes away what a killed run leaves.
@@ -223,21 +237,20 @@ class Repository:
             asked = (*alone, "check-attr", "--stdin", "-z", "filter")
             stdout = self.git.run(*asked, given=given, extra={"GIT_ATTR_NOSYSTEM": "1"}).stdout
         fields = stdout.split(b"\0")[:-1]
-        return found | {path: classify(value) for path, value in zip(fields[::3], fields[2::3], strict=True)}
+        told = {path: classify(value) for path, value in zip(fields[::3], fields[2::3], strict=True)}
+        for path, verdict in told.items() if len(told) <= _REMEMBERED_AT_ONCE else ():
+            facts.VERDICTS.tell((rules, path), verdict)
+        return found | told
 
     def ident(self, fallback: Git | None = None) -> Ident:
         """Author and committer: the name in the user's git configuration, else `lfssync`; now, in the local zone."""
-        found: dict[str, str] = {}
-        asked = (fallback or self.git).run("config", "-z", "--get-regexp", r"^user\.(name|email)$", accept=(0, 1))
-        for line in asked.stdout.decode("utf-8", "surrogateescape").split("\0"):
-            name, _, value = line.partition("\n")
-            found[name] = value
+        settings = (fallback or self.git).settings()
         now = time.localtime()
         minutes = now.tm_gmtoff // 60
         zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}{abs(minutes) % 60:02d}"
         return Ident(
-            found.get("user.name") or "lfssync",
-            found.get("user.email") or "lfssync@localhost",
+            last_value(settings, "user.name") or "lfssync",
+            last_value(settings, "user.email") or "lfssync@localhost",
             f"{int(time.time())} {zone}",
         )
 
@@ -248,6 +261,7 @@ class Repository:
         mirrored: list[Edit],
         who: Ident,
         texts: tuple[str, str],
+        stream: FastImport,
         publish: Publish | None = None,
     ) -> Refs:
         """Commit changes onto the branch and bring `mirrored` up to date, both or none.
@@ -259,20 +273,23 @@ class Repository:
             mirrored: What changes in the picture of the directory.
             who: Author and committer.
             texts: The commit's message, and what to note about the picture.
+            stream: Where the blobs of the edits went, unless they were there before; its run is finished here.
             publish: Called when the commits are made and before the refs move; an exception of it drops them.
 
         Returns:
             Where the refs stand afterwards; `head` is unchanged when the edits changed nothing.
         """
         base = self.tree_oid(refs.mirrored)
-        with FastImport(self.git) as stream:
-            on_branch = self._without_folders(edits, refs.head)
-            stream.commit(_NEXT, (refs.head,) if refs.head else (), who, texts[0], on_branch)
-            stream.commit(_NEXT_MIRRORED, (), who, texts[1], mirrored, base=base)
-            stream.finish()
-        fresh, fresh_tree, old_tree, fresh_mirrored = self._rev_parse(
-            _NEXT, f"{_NEXT}^{{tree}}", f"{refs.head}^{{tree}}" if refs.head else _EMPTY_TREE, _NEXT_MIRRORED
-        )
+        on_branch = self._without_folders(edits, refs.head)
+        stream.commit(_NEXT, (refs.head,) if refs.head else (), who, texts[0], on_branch)
+        stream.commit(_NEXT_MIRRORED, (), who, texts[1], mirrored, base=base)
+        stream.finish()
+        fresh, fresh_tree, old_tree, fresh_mirrored, mirrored_tree = self._rev_parse(
+            _NEXT, f"{_NEXT}^{{tree}}", f"{refs.head}^{{tree}}" if refs.head else _EMPTY_TREE,
+            _NEXT_MIRRORED, f"{_NEXT_MIRRORED}^{{tree}}",
+        )  # fmt: skip
+        facts.TREES.tell(fresh_mirrored, mirrored_tree)
+        facts.PARENTS.tell(fresh, (refs.head,) if refs.head else ())
         head = refs.head if fresh_tree == old_tree else fresh
         if publish is not None:
             publish(head, fresh_mirrored)
@@ -303,6 +320,7 @@ class Repository:
             stream.commit(_NEXT, (refs.tip, refs.head), who, f"Merge what is new on {self.branch}\n", edits)
             stream.finish()
         (merged,) = self._rev_parse(_NEXT)
+        facts.PARENTS.tell(merged, (refs.tip, refs.head))
         self.update_refs({self.head_ref: (refs.head, merged)})
         return Refs(merged, refs.tip, refs.mirrored)
 

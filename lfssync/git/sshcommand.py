@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from lfssync.git.addresses import last_value
 from lfssync.git.gitcommand import Git, Output, environment, run_child, ssh_variables
 from lfssync.rules.remotes import Remote
 
@@ -88,8 +89,8 @@ def run_there(place: Place, command: Sequence[str], git: Git) -> Output:
     Raises:
         TransientError: No answer within a minute, or ssh could not be started.
     """
-    variables = environment(os.environ) | ssh_variables()
-    configured = git.run("config", "--get", "core.sshCommand", accept=(0, 1)).text
-    variant = git.run("config", "--get", "ssh.variant", accept=(0, 1)).text
+    settings = git.settings()
+    variables = environment(os.environ) | ssh_variables(settings)
+    configured, variant = last_value(settings, "core.sshcommand"), last_value(settings, "ssh.variant")
     words = ssh_words(place, command, variables, configured, variant)
     return run_child("ssh", words, variables, ANSWER_TIMEOUT_S, git.stop)

@@ -77,7 +77,7 @@ class Intake:
     waiting: Waiting
     warnings: list[str] = field(default_factory=list)
 
-    def take(self, root_fd: int, head: str | None, changes: Changes, scanned_at: float) -> Taken:
+    def take(self, root_fd: int, head: str | None, changes: Changes, scanned_at: float, stream: FastImport) -> Taken:
         """Read what changed.
 
         Args:
@@ -85,6 +85,7 @@ class Intake:
             head: The commit that the next one builds on.
             changes: What the scan found.
             scanned_at: When the scan began, in seconds since the epoch.
+            stream: Takes the blobs; its run goes on, for the commit.
         """
         mirror = self.mirror
         changes, held = self._without_locked(changes)
@@ -101,7 +102,7 @@ class Intake:
         assembly = Assembly(root_fd, mirror, self.store, self.waiting, self.session.stills)
         assembly.form(changes, scanned_at)
         known = known_of([*changes.changed, *again])
-        with FastImport(self.bench.repository.git) as stream, self.session.last_call.taking():
+        with self.session.last_call.taking():
             stage = self._stage(root_fd, rules, changed, preflight, stream)
             staged, deferred = self._secure(stage, changed)
             late = {one.path: one for one in rules.late(staged)}
@@ -112,7 +113,6 @@ class Intake:
             text = rules.text(ready.staged, waits, stage.verdicts, self._leaving(ready.removed))
             if text:
                 stream.blob(blob_oid(len(text), [text]), len(text), [text])
-            stream.finish()
         self.warnings += [*dict.fromkeys(rules.warnings), *stage.warnings, *ready.warnings]
         self.warnings += preflight.remarks(ready.staged)
         self._forget_seen(ready.deferred)

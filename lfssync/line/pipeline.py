@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, StoppedError, TransientError
+from lfssync.git.fastimport import FastImport
 from lfssync.git.healing import heal
 from lfssync.git.reconcile import place, reconcile
 from lfssync.git.repository import Refs, Repository
@@ -174,10 +175,9 @@ class _Pass:
         return self.bench.copy
 
     def run(self) -> PassResult:
-        reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
+        refs = reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
         self.waiting = Waiting.of(self.store.fact(WAITING_FACT))
         changes = self._scan()
-        refs = self.bench.refs()
         last = self.store.receipt(self.repository.head_ref)
         is_delivered = refs.head == refs.tip and (last.commit if last else None) == refs.head
         is_asked = self.order.verify or self.order.unreached is not None
@@ -211,8 +211,7 @@ class _Pass:
 
     def prepare(self) -> PassResult:
         """Send what is complete ahead."""
-        refs = self.bench.refs()
-        reconcile(self.store, self.repository, refs, self.mirror, self.copy is not None)
+        refs = reconcile(self.store, self.repository, self.bench.refs(), self.mirror, self.copy is not None)
         self.waiting = Waiting.of(self.store.fact(WAITING_FACT))
         changes = self._scan()
         if self.order.unreached is not None:
@@ -288,8 +287,16 @@ class _Pass:
 
     def _read_and_commit(self, root_fd: int, refs: Refs, changes: Changes) -> tuple[Refs, Taken, CommitPlan]:
         """Read what changed, bring its LFS objects to safety, and commit what is whole: each checkpoint by itself."""
+        with FastImport(self.repository.git) as stream:
+            taken = self._intake().take(root_fd, refs.head, changes, self.scanned_at, stream)
+            refs, plans = self._commit_parts(refs, taken, stream)
+            stream.finish()  # what was read and has to wait
+        self._remember(taken.ready.deferred, taken.read, changes)
+        return refs, taken, together(plans)
+
+    def _commit_parts(self, refs: Refs, taken: Taken, stream: FastImport) -> tuple[Refs, list[CommitPlan]]:
+        """A commit for each part that is whole; gives the refs and what was committed."""
         mirror = self.mirror
-        taken = self._intake().take(root_fd, refs.head, changes, self.scanned_at)
         first = refs.mirrored is None and refs.head is not None
         on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
         ready, rules = taken.ready, taken.rules
@@ -306,11 +313,10 @@ class _Pass:
                 {one.path: one.known() for one in part.staged} | unread,
                 {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text)},
             )
-            before, refs = refs, self._commit(refs, made, part, taken.assembly.message(part, made), records)
+            before, refs = refs, self._commit(refs, made, part, taken.assembly.message(part, made), records, stream)
             if refs.head != before.head:  # else it came from the branch, by a `git pull` for example
                 plans.append(made)
-        self._remember(ready.deferred, taken.read, changes)
-        return refs, taken, together(plans)
+        return refs, plans
 
     def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
         """Note what waits, and what need not be read again once it may be committed."""
@@ -321,7 +327,9 @@ class _Pass:
             with self.store.transaction():
                 self.store.record_facts({WAITING_FACT: waiting.document()})
 
-    def _commit(self, before: Refs, made: CommitPlan, part: Part, text: str, records: Records) -> Refs:
+    def _commit(
+        self, before: Refs, made: CommitPlan, part: Part, text: str, records: Records, stream: FastImport
+    ) -> Refs:
         """Commit, show it to the user's working copy if it is one, and record what is now known about each file."""
         refs = before
         if made.edits or made.mirrored:
@@ -329,7 +337,7 @@ class _Pass:
             texts = (text, place(self.mirror))
             publish = partial(self._publish, before, made, part.staged)
             who = self.bench.who()
-            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), who, texts, publish)
+            refs = self.repository.commit(before, list(made.edits), list(made.mirrored), who, texts, stream, publish)
             if refs.head and refs.head != before.head:
                 self.report.committed(refs.head, text)
         with self.store.transaction():

@@ -21,7 +21,8 @@ def _where_git_goes(remote: Remote, git: Git) -> Remote:
 
     Hosts are left to git-lfs, which follows the same rules; what matters here is what lies on this machine's disks.
     """
-    fetches, pushes = fetched_from(remote.url, git), pushed_to(remote.url, git)
+    settings = git.settings()
+    fetches, pushes = fetched_from(remote.url, settings), pushed_to(remote.url, settings)
     if not any(address.startswith(("/", "file://")) for address in (remote.url, fetches, pushes)):
         return remote
     if fetches != pushes:

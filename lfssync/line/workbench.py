@@ -17,7 +17,8 @@ from lfssync.credentials import Credentials, nobody
 from lfssync.errors import BlockedError, LfssyncError, StoppedError
 from lfssync.git import workingcopy
 from lfssync.git.fastimport import Ident
-from lfssync.git.gitcommand import Git, require_programs
+from lfssync.git.gitcommand import Git
+from lfssync.git.programs import require_programs
 from lfssync.git.repository import Refs, Repository, tidy
 from lfssync.git.workingcopy import WorkingCopy
 from lfssync.line.assembly import Stills

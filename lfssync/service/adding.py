@@ -38,7 +38,7 @@ def add(places: Places, directory: Path, remote: str | None, wish: Wish | None =
         UserError: Something is wrong with it; nothing was changed then.
     """
     from lfssync.configuration import config, configedit, patterns
-    from lfssync.git.gitcommand import require_programs
+    from lfssync.git.programs import require_programs
 
     require_programs()
     path = os.path.abspath(directory.expanduser())

@@ -17,7 +17,7 @@ import time
 from signal import SIGHUP, SIGINT, SIGTERM
 
 from lfssync.errors import AuthError, LfssyncError, TransientError, UserError
-from lfssync.git.gitcommand import require_programs
+from lfssync.git.programs import require_programs
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places

@@ -108,7 +108,7 @@ def diff(places: Places, mirror: Mirror, old: str | None, new: str | None) -> li
 def restore(places: Places, mirror: Mirror, destination: Path, revision: str | None, monitor: Monitor) -> RestoreResult:
     """Write a revision into an empty folder."""
     from lfssync.credentials.ladder import Ladder
-    from lfssync.git.gitcommand import require_programs
+    from lfssync.git.programs import require_programs
     from lfssync.line.workbench import Session
     from lfssync.versions import restore as restoring
 

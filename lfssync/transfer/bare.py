@@ -36,12 +36,10 @@ class BareTransfer:
     Args:
         repository: The repository as the user named it, for messages.
         git_dir: Its git dir, which is never made here.
-        shared_mode: Permission bits that others get on files there besides what the umask gives.
     """
 
     repository: Path
     git_dir: Path
-    shared_mode: int = 0
 
     @property
     def endpoint(self) -> str:
@@ -67,8 +65,9 @@ class BareTransfer:
     def upload(self, sources: Sequence[Source], monitor: Monitor) -> Uploaded:
         """See `Transfer.upload`. All are written before the first is synced: the disk then works in one go."""
         wanted = list({source.lfs: source for source in sources}.values())
+        shared = self._shared_mode() if wanted else 0
         with _translated(self.repository):
-            self._make_folder(self._objects)
+            self._make_folder(self._objects, shared)
             # Beside the objects and not in `lfs/tmp`: that may be on another disk, and git-lfs clears it away.
             with workroom(self._objects) as room:
                 names = [room / source.lfs.oid for source in wanted]
@@ -78,7 +77,7 @@ class BareTransfer:
                 for source, name, whole in zip(wanted, names, good, strict=True):
                     if whole:
                         sync_file(name)
-                        folders |= self._publish(source.lfs, name)
+                        folders |= self._publish(source.lfs, name, shared)
             for folder in folders:
                 sync_file(folder)
         return Uploaded(
@@ -86,23 +85,29 @@ class BareTransfer:
             tuple(source.lfs for source, whole in zip(wanted, good, strict=True) if not whole),
         )
 
-    def _publish(self, lfs: LfsObject, temporary: Path) -> set[Path]:
+    def _shared_mode(self) -> int:
+        """The permission bits that others get on files there besides what the umask gives."""
+        config = str(self.git_dir / "config")
+        asked = Git(self.git_dir).run("config", "--file", config, "--get", "core.sharedRepository", accept=(0, 1))
+        return shared_mode(asked.text)
+
+    def _publish(self, lfs: LfsObject, temporary: Path, shared: int) -> set[Path]:
         target = self.file(lfs)
-        self._make_folder(target.parent)
-        if self.shared_mode:
-            temporary.chmod(stat.S_IMODE(temporary.stat().st_mode) | self.shared_mode)
+        self._make_folder(target.parent, shared)
+        if shared:
+            temporary.chmod(stat.S_IMODE(temporary.stat().st_mode) | shared)
         os.replace(temporary, target)
         return {target.parent, target.parent.parent}
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: Path, shared: int) -> None:
         """Make a folder and those above it; never the repository itself, which may have been taken away."""
         if folder.is_dir():
             return
         if folder.parent != self.git_dir:
-            self._make_folder(folder.parent)
+            self._make_folder(folder.parent, shared)
         folder.mkdir(exist_ok=True)
-        if self.shared_mode:
-            bits = self.shared_mode | (self.shared_mode & 0o444) >> 2 | stat.S_ISGID
+        if shared:
+            bits = shared | (shared & 0o444) >> 2 | stat.S_ISGID
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | bits)
 
     def locked(self) -> None:
@@ -151,11 +156,7 @@ def open_bare(repository: Path) -> BareTransfer:
     Raises:
         BlockedError: There is no repository.
     """
-    git_dir = git_dir_of(repository)
-    asked = Git(git_dir).run(
-        "config", "--file", str(git_dir / "config"), "--get", "core.sharedRepository", accept=(0, 1)
-    )
-    return BareTransfer(repository, git_dir, shared_mode(asked.text))
+    return BareTransfer(repository, git_dir_of(repository))
 
 
 def shared_mode(setting: str) -> int:

@@ -31,7 +31,7 @@ EARLY_S = 5.0
 """So long before its end a token of the server's counts as expired, in seconds. git-lfs does the same."""
 
 _REMOTE_URL = re.compile(r"remote\..*\.url")
-_SETTINGS = r"^(lfs\.(url|pushurl)|remote\..*\.(url|lfsurl|lfspushurl))$"
+_SETTINGS = re.compile(r"lfs\.(url|pushurl)|remote\..*\.(url|lfsurl|lfspushurl)", re.DOTALL)
 _SHORT = re.compile(r"(?!\w+://)\[?([^@/]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]/]+)(:[0-9]+\])?:(?P<path>.*)")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _TRUSTED_SCOPES = ("system", "global")
@@ -151,16 +151,14 @@ class Discovery:
 
     def _really(self, address: str, operation: str) -> Remote:
         """Where git goes for an address, checked like any remote."""
-        place = pushed_to(address, self._git) if operation == "upload" else fetched_from(address, self._git)
-        return parse_remote(place, Path.home())
+        goes = pushed_to if operation == "upload" else fetched_from
+        return parse_remote(goes(address, self._git.settings()), Path.home())
 
     def _settings(self) -> dict[str, str]:
         """What the user's own configuration says about LFS servers: the last value of each key."""
-        asked = self._git.run("config", "--show-scope", "-z", "--get-regexp", _SETTINGS, accept=(0, 1))
-        words = asked.stdout.decode("utf-8", "surrogateescape").split("\0")
-        pairs = zip(words[::2], words[1::2], strict=False)
-        lines = [line.partition("\n") for scope, line in pairs if scope in _TRUSTED_SCOPES]
-        return {key: value for key, _, value in lines if value}
+        said = self._git.settings()
+        ours = (one for one in said if one.scope in _TRUSTED_SCOPES and _SETTINGS.fullmatch(one.key))
+        return {one.key: one.value for one in ours if one.value}
 
     def _over_ssh(self, place: Place, operation: str, url: str) -> Endpoint:
         sent = Sent(self._clock(), time.time())

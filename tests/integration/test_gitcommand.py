@@ -167,14 +167,14 @@ def test_no_git_at_all_is_said_with_the_remedy(git: Git, tmp_path: Path, monkeyp
         git.run("version")
 
 
-def test_ssh_never_asks(private_environment: Path) -> None:
-    assert "BatchMode=yes" in ssh_variables()["GIT_SSH_COMMAND"]
+def test_ssh_never_asks(git: Git) -> None:
+    assert "BatchMode=yes" in ssh_variables(git.settings())["GIT_SSH_COMMAND"]
 
 
 @pytest.mark.parametrize("name", ["GIT_SSH", "GIT_SSH_COMMAND"])
-def test_the_users_own_ssh_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_ssh_is_used(name: str, git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "my-ssh")
-    assert ssh_variables() == {}
+    assert ssh_variables(git.settings()) == {}
 
 
 def test_the_ssh_of_the_users_git_configuration_is_used(git: Git, tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""What git told once and what can never change: which commit was built on which, their trees, verdicts about paths.
+
+Used by `repository`, so that a pass of one changed file does not start git for what the last pass knew. The one thing
+to know: only what follows from its key alone is kept here (a commit's name says what is in it), so a fact may be
+forgotten at any time and is never wrong. It is shared by all mirrors of a process, and bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+from lfssync.rules.attributes import Verdict
+
+KEPT = 4096
+"""So many facts of a kind: a few for each of some hundred mirrors."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Facts(Generic[K, V]):
+    """Facts of one kind; the one that was told first is forgotten first.
+
+    Args:
+        kept: How many.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._facts: dict[K, V] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        """A fact, or None when it is not known."""
+        return self._facts.get(key)
+
+    def tell(self, key: K, value: V) -> None:
+        """Keep a fact."""
+        with self._lock:
+            self._facts[key] = value
+            while len(self._facts) > self._kept:
+                del self._facts[next(iter(self._facts))]
+
+
+PARENTS: Facts[str, tuple[str, ...]] = Facts()
+"""Commits that were made here, and the parents that they were given."""
+
+TREES: Facts[str, str] = Facts()
+"""Commits and their trees."""
+
+VERDICTS: Facts[tuple[bytes, bytes], Verdict] = Facts(KEPT * 4)
+"""What a set of attribute files (its digest) says about a path."""
+
+
+def is_known_ancestor(old: str, new: str) -> bool | None:
+    """Whether `old` is in the history of `new`, as far as the commits made here tell; None when they do not.
+
+    A commit's child is never its ancestor, so one step down answers the question upwards as well.
+    """
+    if old in (PARENTS.get(new) or ()):
+        return True
+    return False if new in (PARENTS.get(old) or ()) else None
+
+
+def digest(files: Mapping[bytes, bytes]) -> bytes:
+    """What stands for a set of files with their contents, in whatever order they come."""
+    hashed = hashlib.sha256()
+    for path, text in sorted(files.items()):
+        hashed.update(b"%d %d\0%b%b" % (len(path), len(text), path, text))
+    return hashed.digest()
+
+
+def verdicts(rules: bytes, paths: Iterable[bytes]) -> dict[bytes, Verdict]:
+    """Those verdicts of a set of attribute files that are known, by path.
+
+    Args:
+        rules: Its `digest`.
+        paths: What is asked about.
+    """
+    known = ((path, VERDICTS.get((rules, path))) for path in paths)
+    return {path: verdict for path, verdict in known if verdict is not None}
