@@ -41,7 +41,7 @@ def examine(places: Places, name: str | None = None) -> Iterator[Finding]:
     yield from _configuration(places, mirrors)
     wanted = [mirror for mirror in mirrors if name in (None, mirror.name)]
     sources: set[str] = set()
-    folders = watched = lacking = 0
+    folders = lacking = 0
     with tempfile.TemporaryDirectory(prefix="lfssync-") as room:
         # With a memory of its own: what a host refused yesterday is tried again, and what it refuses now is not noted.
         login = Ladder(Path(room), os.environ, lambda: [mirror.remote for mirror in mirrors])
@@ -49,10 +49,9 @@ def examine(places: Places, name: str | None = None) -> Iterator[Finding]:
             examination = Examination(mirror, places, Path(room, str(number)), login, sources)
             yield from examination.findings()
             folders += examination.folders
-            watched += bool(examination.folders)
             lacking += examination.lacks_login
     if folders:
-        yield findings.of_watches(watch_limit_reason(folders, watched), folders)
+        yield findings.of_watches(watch_limit_reason(folders), folders)
     yield from _logins(sources, lacking > 0)
 
 

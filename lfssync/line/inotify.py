@@ -1,22 +1,29 @@
-"""The kernel's watches on one tree of folders: which folder each stands for, and the hints that their events mean.
+"""The kernel's events for many trees of folders: a few threads read them, however many trees there are.
 
-The lower half of `watch`, which imports it only when watching starts, because watchdog takes 60 ms to load. watchdog
-gives the descriptor, the wake-up pipe, the reading and the parsing (`InotifyFD`). Its observer on top of that is not
-used, for what was seen with 7.1.0: an overflow with more folders than `max_queued_events` makes it reset all watches,
-and the acknowledgements of that overflow the queue again, so one core is busy for ever; a folder that is moved out and
-later deleted there can end the reader with a KeyError when its name was in use again meanwhile; a full watch table is
-swallowed.
-The one thing to know: events tell of the past, but watches are set on what is on the disk now. Every step is right
-because a folder that appears is watched, listed and hinted, in that order, whatever was believed about its path before.
+Under `watchedtree`, which knows what events mean for one tree; `watch` imports both only when watching starts, because
+watchdog takes 60 ms to load. watchdog gives the descriptor, the wake-up pipe, the reading and the parsing
+(`InotifyFD`). Its observer on top of that is not used, for what was seen with 7.1.0: an overflow with more folders than
+`max_queued_events` makes it reset all watches, and the acknowledgements of that overflow the queue again, so one core
+is busy for ever; a folder that is moved out and later deleted there can end the reader with a KeyError when its name
+was in use again meanwhile; a full watch table is swallowed.
+The one thing to know: trees share a reader only when there are more of them than `READERS`, because a storm of events
+in one that overflows the kernel's queue costs its neighbours a look at everything, too.
+
+Source: inotify(7).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
 
 from watchdog.observers.inotify_c import (
     InotifyConstants,
@@ -28,46 +35,48 @@ from watchdog.observers.inotify_c import (
     inotify_rm_watch,
 )
 
-from lfssync.model import EVERYTHING, Hint
+from lfssync.model import Hint
+
+READERS = 8
+"""At most so many threads and inotify instances; a system allows a user 128 instances for all programs together."""
+
+_CLEARED_AT_ONCE = 4096
+"""The kernel acknowledges each watch that is taken away by an event, and its queue holds 16384."""
 
 logger = logging.getLogger(__name__)
 
-_APPEARS = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
-# Opening, reading and closing without a write are not asked for: the kernel does not even queue them. Nor does it queue
-# what happens to files that were deleted while open.
-_MASK = Mask(
-    _APPEARS
-    | InotifyConstants.IN_DELETE
-    | InotifyConstants.IN_MOVED_FROM
-    | InotifyConstants.IN_MODIFY
-    | InotifyConstants.IN_CLOSE_WRITE
-    | InotifyConstants.IN_ATTRIB
-    | InotifyConstants.IN_EXCL_UNLINK
-    | InotifyConstants.IN_ONLYDIR
-)
-_MASK_BELOW_ROOT = Mask(_MASK | InotifyConstants.IN_DONT_FOLLOW)
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_ROOT = b""
+
+class Tree(Protocol):
+    """What a reader needs of a tree; all but `tell` is quick, and nothing raises but what has no remedy."""
+
+    def has(self, watch: WatchDescriptor) -> bool:
+        """Whether a watch is the tree's."""
+
+    def observe(self, event: InotifyEvent) -> Hint | None:
+        """Take in one event, and say what to look at because of it."""
+
+    def begin(self) -> None:
+        """All watches are set: hints may be told from now on. The first is EVERYTHING."""
+
+    def tell(self, hints: Iterable[Hint]) -> None:
+        """Hand hints on."""
+
+    def note(self, failure: Exception) -> None:
+        """Hints may be missing from now on."""
 
 
-class WatchedTree(InotifyFD):
-    """Watches a folder and all folders below it; one thread, one inotify instance, three descriptors.
+class Reader(InotifyFD):
+    """Reads the events of some trees: one thread, one inotify instance, three descriptors.
 
     Relied on in watchdog's InotifyFD, beyond its public methods: the constructor opens `_inotify_fd` and a pipe, whose
     end `_kill_w` wakes the reader; `read_events` returns [] when woken, and after `_closed`; `_close_resources` closes
     all three; `_lock` guards `_closed`. Its own table of watches stays empty.
 
-    The thread that constructs it calls `watch` once and then `start`; from then on the tables belong to the new thread.
-
-    Args:
-        root: The folder, which may be a symbolic link to one; links below it are never followed.
-        emit: Receives the hints, in the watching thread.
-
     Raises:
         OSError: No inotify instance or no descriptor is left; nothing stays open then.
     """
 
-    def __init__(self, root: bytes, emit: Callable[[Hint], None]) -> None:
+    def __init__(self) -> None:
         try:
             super().__init__()
         except OSError:
@@ -77,162 +86,159 @@ class WatchedTree(InotifyFD):
                 os.close(instance)
             raise
         os.set_inheritable(self._inotify_fd, False)  # watchdog leaves it open to children
-        self.name = f"watch {os.fsdecode(root)}"
-        self.failure: Exception | None = None
-        """The first thing that may have cost hints, or None; set by the watching thread, read by others."""
-        self._root = root
-        self._emit = emit
-        self._path_of: dict[WatchDescriptor, bytes] = {}
-        self._watch_of: dict[bytes, WatchDescriptor] = {}
-        self._denied: set[bytes] = set()
-
-    @property
-    def folders(self) -> int:
-        """How many folders are watched."""
-        return len(self._path_of)
-
-    def watch(self) -> None:
-        """Set the watches, before `start`.
-
-        Raises:
-            OSError: Some folder cannot be watched, other than for being unreadable (ENOSPC: no watch is left).
-        """
-        self._watch_tree(_ROOT)
-        if isinstance(self.failure, OSError):
-            raise self.failure
+        os.set_blocking(self._kill_r, False)
+        os.set_blocking(self._kill_w, False)
+        self.name = "watching"
+        self.trees: tuple[Tree, ...] = ()
+        """Replaced as a whole, by `Readers`."""
+        self.tables = threading.RLock()
+        """Held where a watch is set and noted, and where one is taken away: else that could hit another tree's."""
+        self._fresh: queue.SimpleQueue[Tree] = queue.SimpleQueue()
+        self._doomed: deque[WatchDescriptor] = deque()
 
     def run(self) -> None:
-        """Turn events into hints until `stop`; begins with EVERYTHING, as nothing is known of the time before."""
+        """Turn events into hints until `stop`."""
         try:
-            self._tell([EVERYTHING])
             while self.should_keep_running():
-                # A batch names the same few files over and over while they are written: one hint for each is enough.
-                # Hints leave after the whole batch, so after every watch that it asked for is set.
-                self._tell(dict.fromkeys(hint for event in self.read_events() if (hint := self._observe(event))))
+                self._hand_on(self.read_events())
+                self._begin()
+                self._clear_away()
         except OSError as error:
-            self._note(error)
+            for tree in self.trees:
+                tree.note(error)
         finally:
             self.release()
 
     def on_thread_stop(self) -> None:
         """Wake the reader, which closes the descriptors itself: closing them here could hit it in a system call."""
-        with self._lock:
-            if not self._closed:
-                os.write(self._kill_w, b"!")
+        self._wake()
 
     def release(self) -> None:
-        """Close the descriptors, with which the kernel drops all watches; for a tree whose thread does not run."""
+        """Close the descriptors, with which the kernel drops all watches; for a reader whose thread does not run."""
         with self._lock:
             if not self._closed:
                 self._closed = True
                 self._close_resources()
 
-    def _observe(self, event: InotifyEvent) -> Hint | None:
-        """Keep the watches in step with one event, and say what to look at because of it."""
-        mask = event.mask
-        if mask & InotifyConstants.IN_Q_OVERFLOW:
-            logger.info("events on %s came too fast and were lost: looking at everything", os.fsdecode(self._root))
-            self._watch_anew()
-            return EVERYTHING
-        if mask & InotifyConstants.IN_IGNORED:
-            self._forget(event.wd)
-            return None
-        folder = self._path_of.get(event.wd)
-        if folder is None or event.name == b".git":
-            return None
-        if not event.name:
-            # A watched folder itself changed: the folder above it tells the same, except for the root.
-            return EVERYTHING if folder == _ROOT and mask & InotifyConstants.IN_ATTRIB else None
-        path = folder + b"/" + event.name if folder else event.name
-        if mask & InotifyConstants.IN_ISDIR:
-            self._follow(path, mask)
-        return Hint(path)
+    def add(self, path: bytes, mask: Mask) -> WatchDescriptor:
+        """Watch a folder; hold `tables` until the watch is noted. One that is watched already keeps its watch.
 
-    def _follow(self, path: bytes, mask: Mask) -> None:
-        """A folder appeared, went, or changed its permissions."""
-        if mask & InotifyConstants.IN_DELETE:
-            self._denied.discard(path)  # its watch, if any, ends with IN_IGNORED
-        elif mask & InotifyConstants.IN_MOVED_FROM:
-            # Where it went is not known here. If it is inside the tree, its arrival sets the watches again.
-            prefix = path + b"/"
-            for moved in [known for known in self._watch_of if known == path or known.startswith(prefix)]:
-                self._unwatch(self._watch_of.pop(moved))
-        elif mask & _APPEARS or self._denied:
-            self._watch_tree(path)
-
-    def _watch_tree(self, top: bytes) -> None:
-        folders = [top]
-        while folders and self.should_keep_running():
-            folder = folders.pop()
-            try:
-                self._watch(folder)
-                # Listed after it is watched: what appears in between is then seen at least once.
-                with os.scandir(self._absolute(folder)) as entries:
-                    folders.extend(
-                        folder + b"/" + entry.name if folder else entry.name
-                        for entry in entries
-                        if entry.name != b".git" and entry.is_dir(follow_symlinks=False)
-                    )
-            except OSError as error:
-                if folder != _ROOT and isinstance(error, PermissionError):
-                    # The scan warns about it; once its permissions change, it is tried again.
-                    self._denied.add(folder)
-                elif folder == _ROOT or error.errno not in _GONE:
-                    self._note(error)
-                    return
-
-    def _watch(self, folder: bytes) -> None:
-        """Watch one folder; a folder that is watched already, under whatever path, keeps its watch."""
-        path = self._absolute(folder)
-        watch = inotify_add_watch(self._inotify_fd, path, _MASK if folder == _ROOT else _MASK_BELOW_ROOT)
-        if watch == -1:
+        Raises:
+            OSError: It cannot be watched.
+        """
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF), path)
+            watch = inotify_add_watch(self._inotify_fd, path, mask)
             number = ctypes.get_errno()
+        if watch == -1:
             raise OSError(number, os.strerror(number), path)
-        known_as = self._path_of.get(watch)
-        if known_as is not None and self._watch_of.get(known_as) == watch:
-            del self._watch_of[known_as]
-        replaced = self._watch_of.get(folder)
-        if replaced is not None:
-            self._unwatch(replaced)
-        self._path_of[watch] = folder
-        self._watch_of[folder] = watch
-        self._denied.discard(folder)
+        return watch
 
-    def _watch_anew(self) -> None:
-        """After lost events: watch what is there now. Watches are taken away only where nothing is left to watch."""
-        before = list(self._path_of)
-        self._path_of, self._watch_of = {}, {}
-        self._denied.clear()
-        self._watch_tree(_ROOT)
-        for watch in before:
-            if watch not in self._path_of:
+    def remove(self, watch: WatchDescriptor, tree: Tree | None) -> None:
+        """Take a watch of a tree away, unless another tree has it too; no matter if the kernel has done so before."""
+        with self.tables, self._lock:
+            if not self._closed and not any(one is not tree and one.has(watch) for one in self.trees):
                 inotify_rm_watch(self._inotify_fd, watch)
 
-    def _unwatch(self, watch: WatchDescriptor) -> None:
-        """Take a watch away; it fails when the folder is gone already, which is as good."""
-        self._path_of.pop(watch, None)
-        inotify_rm_watch(self._inotify_fd, watch)
+    def welcome(self, tree: Tree) -> None:
+        """Have the reading thread begin to tell hints of a tree, whose watches are set."""
+        self._fresh.put(tree)
+        self._wake()
 
-    def _forget(self, watch: WatchDescriptor) -> None:
-        """The kernel took a watch away, because its folder is gone or was unmounted, or as we asked for it."""
-        folder = self._path_of.pop(watch, None)
-        if folder is None:
-            return
-        if self._watch_of.get(folder) == watch:
-            del self._watch_of[folder]
-        if folder == _ROOT:
-            self._note(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._root))
+    def dismiss(self, watches: Iterable[WatchDescriptor]) -> None:
+        """Take watches away that nobody has any more, by and by."""
+        self._doomed.extend(watches)
+        self._wake()
 
-    def _tell(self, hints: Iterable[Hint]) -> None:
-        for hint in hints:
-            try:
-                self._emit(hint)
-            except Exception as error:
-                logger.exception("a hint about %s was lost", os.fsdecode(self._root))
-                self._note(error)
+    def _wake(self) -> None:
+        with self._lock, contextlib.suppress(BlockingIOError):  # it is full, so the reader is going to wake up
+            if not self._closed:
+                os.write(self._kill_w, b"!")
 
-    def _note(self, failure: Exception) -> None:
-        self.failure = self.failure or failure
+    def _hand_on(self, events: list[InotifyEvent]) -> None:
+        # A batch names the same few files over and over while they are written: one hint for each is enough.
+        # Hints leave after the whole batch, so after every watch that it asked for is set.
+        hints: dict[Tree, dict[Hint, None]] = {}
+        for event in events:
+            is_lost = event.mask & InotifyConstants.IN_Q_OVERFLOW
+            for tree in self.trees:
+                if (is_lost or tree.has(event.wd)) and (hint := _observed(tree, event)):
+                    hints.setdefault(tree, {})[hint] = None
+        for tree, found in hints.items():
+            tree.tell(found)
+        if not events:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._kill_r, 4096)
 
-    def _absolute(self, folder: bytes) -> bytes:
-        return os.path.join(self._root, folder) if folder else self._root
+    def _begin(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._fresh.get_nowait().begin()
+
+    def _clear_away(self) -> None:
+        for _ in range(min(len(self._doomed), _CLEARED_AT_ONCE)):
+            self.remove(self._doomed.popleft(), None)
+        if self._doomed:
+            self._wake()
+
+
+def _observed(tree: Tree, event: InotifyEvent) -> Hint | None:
+    try:
+        return tree.observe(event)
+    except Exception as error:
+        logger.exception("an event was lost")
+        tree.note(error)
+        return None
+
+
+class Readers:
+    """The readers of this process, and who is with which."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers: list[Reader] = []
+
+    def join(self, tree: Tree) -> Reader:
+        """The reader for a new tree: one of its own, or that with the fewest trees.
+
+        Raises:
+            OSError: There is no reader, and no inotify instance or no descriptor is left for one.
+            RuntimeError: The same for a thread.
+        """
+        with self._lock:
+            self._readers = [reader for reader in self._readers if reader.is_alive()]
+            if len(self._readers) < READERS:
+                try:
+                    self._readers.append(_started())
+                except (OSError, RuntimeError):
+                    if not self._readers:
+                        raise
+            reader = min(self._readers, key=lambda one: len(one.trees))
+            reader.trees += (tree,)
+            return reader
+
+    def leave(self, tree: Tree, reader: Reader, watches: Iterable[WatchDescriptor]) -> bool:
+        """Take a tree from its reader; a reader without trees ends. Says whether it does."""
+        with self._lock:
+            reader.trees = tuple(one for one in reader.trees if one is not tree)
+            if reader.trees:
+                reader.dismiss(watches)
+                return False
+            self._readers = [one for one in self._readers if one is not reader]
+        reader.stop()
+        return True
+
+
+def _started() -> Reader:
+    reader = Reader()
+    try:
+        reader.start()
+    except RuntimeError:
+        reader.release()
+        raise
+    return reader
+
+
+ALL = Readers()
+"""Those of this process."""

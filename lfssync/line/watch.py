@@ -19,7 +19,7 @@ from lfssync.errors import TransientError
 from lfssync.model import Hint, show
 
 if TYPE_CHECKING:
-    from lfssync.line.inotify import WatchedTree
+    from lfssync.line.watchedtree import WatchedTree
 
 STOP_TIMEOUT_S = 5.0
 """How long `Watcher.stop` waits for the watching thread, which ends at once unless `emit` blocks."""
@@ -36,10 +36,10 @@ _REPORTS_TOO_LITTLE = _NETWORK | _CLUSTER | _SHARED_BY_A_HOST | {"fuse"}
 
 
 class Watcher:
-    """Turns events below a mirrored directory into hints; one thread and one inotify instance while it runs.
+    """Turns events below a mirrored directory into hints, in a thread that all watchers of many mirrors share.
 
-    Each mirror has its own, so a storm in one cannot overflow another, and an idle one costs nothing but memory (some
-    hundred bytes a folder). All methods belong to one supervising thread, which must not be the watching one.
+    An idle one costs nothing but memory (some hundred bytes a folder). All methods belong to one supervising thread,
+    which must not be the watching one.
 
     Args:
         root: The mirrored directory, absolute; may be a symbolic link to a directory.
@@ -63,7 +63,7 @@ class Watcher:
         if self._tree is not None:
             return self.check()
         # Only now: watchdog is slow to load.
-        from lfssync.line.inotify import WatchedTree
+        from lfssync.line.watchedtree import WatchedTree
 
         tree = None
         try:
@@ -75,23 +75,19 @@ class Watcher:
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread could be started
             folders = tree.folders if tree else 0
             if tree is not None:
-                tree.release()
+                tree.stop(STOP_TIMEOUT_S)
             return _reason(error, folders)
         self._tree, self._identity = tree, (status.st_dev, status.st_ino)
         return None
 
     def stop(self) -> None:
-        """Stop watching, within `STOP_TIMEOUT_S`; its thread and descriptors are gone then, or the thread was stuck.
+        """Stop watching, within `STOP_TIMEOUT_S`; with the last watcher its thread and descriptors are gone then.
 
         Raises:
-            TransientError: The thread is stuck in `emit`; it ends, and closes what it has open, when that returns.
+            TransientError: The thread is stuck in `emit`, which is the last call of it.
         """
         tree, self._tree = self._tree, None
-        if tree is None:
-            return
-        tree.stop()
-        tree.join(STOP_TIMEOUT_S)
-        if tree.is_alive():
+        if tree is not None and not tree.stop(STOP_TIMEOUT_S):
             raise TransientError(
                 f"the watcher of {show(os.fsencode(self._root))} did not end within {STOP_TIMEOUT_S:g} s"
             )
@@ -119,7 +115,7 @@ class Watcher:
             return "root was replaced"
         if tree.failure is not None:
             return _reason(tree.failure, tree.folders)
-        return None if tree.is_alive() else "watcher thread died"
+        return None if tree.is_read else "watcher thread died"
 
 
 def polling_reason(root: Path, procfs: Path = PROC) -> str | None:
@@ -161,12 +157,11 @@ def file_system_reason(kind: str) -> str | None:
     return None
 
 
-def watch_limit_reason(directories: int, watchers: int = 1, procfs: Path = PROC) -> str | None:
+def watch_limit_reason(directories: int, procfs: Path = PROC) -> str | None:
     """Why the system's limits are too low to watch so many folders.
 
     Args:
         directories: How many folders are to be watched, by all watchers of this user together.
-        watchers: How many watchers (mirrors) that takes.
         procfs: Where proc(5) is mounted.
 
     Returns:
@@ -183,11 +178,8 @@ def watch_limit_reason(directories: int, watchers: int = 1, procfs: Path = PROC)
             f"the directory has {directories} folders, the system allows {watches} watches; "
             f"raise it with: sysctl fs.inotify.max_user_watches={_raised(directories)}"
         )
-    if watchers > instances:
-        return (
-            f"{watchers} directories are to be watched, the system allows {instances} at once; "
-            f"raise it with: sysctl fs.inotify.max_user_instances={2 * watchers}"
-        )
+    if instances < 1:
+        return "the system allows no inotify instance; raise it with: sysctl fs.inotify.max_user_instances=128"
     return None
 
 

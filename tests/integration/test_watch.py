@@ -16,12 +16,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from lfssync.errors import TransientError
+from lfssync.line.inotify import READERS
 from lfssync.line.watch import Watcher, file_system_reason, polling_reason, watch_limit_reason
 from lfssync.model import EVERYTHING, Hint
 
@@ -509,9 +510,10 @@ def test_a_receiver_that_raises_loses_that_hint_only_and_it_shows(root: Path, ca
     watcher = Watcher(root, emit)
     assert watcher.start() is None
     try:
+        assert hints.get(timeout=PATIENCE_S) == EVERYTHING
         (root / "bad").touch()
         (root / "good").touch()
-        assert [hints.get(timeout=PATIENCE_S) for _ in range(2)] == [EVERYTHING, Hint(b"good")]
+        assert hints.get(timeout=PATIENCE_S) == Hint(b"good")
         assert watcher.check() == "watching failed (cannot take it)"
         assert {record.levelno for record in caplog.records} == {logging.ERROR}
         assert watcher.restart() is None
@@ -533,6 +535,7 @@ def test_a_thread_that_died_is_noticed(root: Path) -> None:
     watcher = Watcher(root, emit)
     assert watcher.start() is None
     try:
+        assert hints.get(timeout=PATIENCE_S) == EVERYTHING
         (root / "fatal").touch()
         assert soon(watcher.check)
         assert watcher.check() == "watcher thread died"
@@ -558,12 +561,141 @@ def test_one_named_thread_and_nothing_left_after_stop(root: Path) -> None:
     for _ in range(50):
         assert watcher.start() is None
         assert watcher.start() is None
-        assert [thread.name for thread in set(threading.enumerate()) - threads] == [f"watch {root}"]
+        assert [thread.name for thread in set(threading.enumerate()) - threads] == ["watching"]
         watcher.stop()
         watcher.stop()
         assert set(threading.enumerate()) == threads
         assert not any("inotify" in target for target in descriptors())
     assert watcher.check() == "not watching"
+
+
+# -- many watchers in one process ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def many(base: Path, count: int) -> Iterator[list[Watched]]:
+    """So many watchers, each on a folder of its own that has a file in a folder."""
+    with ExitStack() as stack:
+        watched = []
+        for number in range(count):
+            (base / str(number) / "d").mkdir(parents=True)
+            watched.append(stack.enter_context(watching(base / str(number))))
+        yield watched
+
+
+def watch_threads() -> int:
+    return sum(thread.name == "watching" for thread in threading.enumerate())
+
+
+def test_two_hundred_watchers_share_a_few_threads_and_descriptors(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with many(tmp_path, 200) as watched:
+        assert watch_threads() == READERS
+        assert len(os.listdir("/proc/self/fd")) - before == 3 * READERS
+        for number, one in enumerate(watched):
+            (one.root / "d" / f"file-{number}").touch()
+        for number, one in enumerate(watched):
+            assert one.paths() == {b"d/file-%d" % number}
+        for one in watched[:150]:
+            one.watcher.stop()
+        for one in watched[150:]:
+            (one.root / "d/another").touch()
+            assert one.paths() == {b"d/another"}
+            assert one.watcher.check() is None
+        assert soon(lambda: kernel_watches() == 2 * 50)
+    assert watch_threads() == 0
+
+
+def test_watchers_that_share_a_folder_do_not_take_each_others_watches(root: Path, outside: Path) -> None:
+    """Enough of them that some share a reader, and with it the kernel's watch of each folder."""
+    with ExitStack() as stack:
+        watched = [stack.enter_context(watching(root)) for _ in range(2 * READERS)]
+        (root / "d").rename(outside / "d")
+        (outside / "d").rename(root / "back")
+        for one in watched[:READERS]:
+            one.watcher.stop()
+        (root / "back/e/new").touch()
+        for one in watched[READERS:]:
+            assert one.paths() >= {b"d", b"back"}
+        (root / "back/e/newer").touch()
+        for one in watched[READERS:]:
+            assert b"back/e/newer" in one.paths()
+            assert one.watcher.check() is None
+        assert soon(lambda: kernel_watches() == READERS * folders(root))
+
+
+def test_a_folder_that_moves_between_two_watched_trees_is_followed(tmp_path: Path) -> None:
+    with many(tmp_path, 2 * READERS) as watched:
+        pairs = list(zip(watched[:READERS], watched[READERS:], strict=True))  # a pair shares a reader
+        for number, (one, other) in enumerate(pairs):
+            for _ in range(20):
+                (one.root / "d").rename(other.root / "visitor")
+                (other.root / "visitor").rename(one.root / "d")
+            (one.root / "d").rename(other.root / "visitor")
+            assert other.paths() == {b"visitor"}
+            assert one.paths() == {b"d"}
+            (other.root / "visitor" / str(number)).touch()
+            assert other.paths() == {b"visitor/%d" % number}
+            assert one.paths() == set()
+        assert soon(lambda: kernel_watches() == 4 * READERS)
+
+
+def test_an_overflow_means_everything_to_all_who_share_the_queue(tmp_path: Path) -> None:
+    gate = Gate()
+    with many(tmp_path / "many", READERS) as watched:
+        (tmp_path / "storm/empty").mkdir(parents=True)
+        watcher = Watcher(tmp_path / "storm", gate.emit)  # shares the reader of the first
+        assert watcher.start() is None
+        try:
+            assert gate.hints.get(timeout=PATIENCE_S) == EVERYTHING
+            with standing_still(gate, tmp_path / "storm"):
+                storm(tmp_path / "storm/empty")
+                (watched[0].root / "lost").mkdir()
+            assert watched[0].next() == EVERYTHING
+            (watched[0].root / "lost/file").touch()
+            assert watched[0].paths() <= {b"lost", b"lost/file"}
+            assert all(one.paths() == set() for one in watched[1:])
+            (watched[0].root / "lost/another").touch()
+            assert watched[0].paths() == {b"lost/another"}
+        finally:
+            watcher.stop()
+
+
+def no_more_instances(base: Path) -> None:
+    Path("/proc/sys/user/max_inotify_instances").write_text("2")
+    with many(base, 20) as watched:
+        assert watch_threads() == 2
+        for one in watched:
+            (one.root / "d/new").touch()
+            assert one.paths() == {b"d/new"}
+
+
+def test_with_few_instances_left_those_that_there_are_do(tmp_path: Path) -> None:
+    in_child(no_more_instances, tmp_path, wrapper=OWN_LIMITS)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_died_is_noticed_by_all_who_shared_it(tmp_path: Path) -> None:
+    with many(tmp_path / "many", READERS) as watched:
+        hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
+
+        def emit(hint: Hint) -> None:
+            hints.put(hint)
+            if hint.path == b"fatal":
+                raise SystemExit
+
+        (tmp_path / "fatal").mkdir()
+        watcher = Watcher(tmp_path / "fatal", emit)
+        assert watcher.start() is None
+        assert hints.get(timeout=PATIENCE_S) == EVERYTHING
+        (tmp_path / "fatal/fatal").touch()
+        assert soon(watched[0].watcher.check)
+        assert [one.watcher.check() for one in watched[:2]] == ["watcher thread died", None]
+        watcher.stop()
+        assert watched[0].watcher.restart() is None
+        assert watched[0].next() == EVERYTHING
+        (watched[0].root / "d/new").touch()
+        assert watched[0].paths() == {b"d/new"}
 
 
 def test_stop_does_not_wait_for_ever_for_a_receiver_that_blocks(root: Path) -> None:
@@ -698,9 +830,9 @@ def test_polling_goes_by_the_mount_of_the_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("directories", "watchers", "reason"),
+    ("directories", "instances", "reason"),
     [
-        (8192, 128, None),
+        (8192, 1, None),
         (
             8193,
             1,
@@ -715,19 +847,18 @@ def test_polling_goes_by_the_mount_of_the_root(tmp_path: Path) -> None:
         ),
         (
             10,
-            129,
-            "129 directories are to be watched, the system allows 128 at once; "
-            "raise it with: sysctl fs.inotify.max_user_instances=258",
+            0,
+            "the system allows no inotify instance; raise it with: sysctl fs.inotify.max_user_instances=128",
         ),
     ],
 )
 def test_limits_are_compared_before_watching(
-    tmp_path: Path, directories: int, watchers: int, reason: str | None
+    tmp_path: Path, directories: int, instances: int, reason: str | None
 ) -> None:
     limits = tmp_path / "sys/fs/inotify"
     limits.mkdir(parents=True)
     (limits / "max_user_watches").write_text("8192\n")
-    (limits / "max_user_instances").write_text("128\n")
-    assert watch_limit_reason(directories, watchers, tmp_path) == reason
+    (limits / "max_user_instances").write_text(f"{instances}\n")
+    assert watch_limit_reason(directories, tmp_path) == reason
     assert watch_limit_reason(1) is None
-    assert watch_limit_reason(1, procfs=tmp_path / "none") is not None
+    assert watch_limit_reason(1, tmp_path / "none") is not None

@@ -93,6 +93,7 @@ HOUSE = (
     # the steps of the line
     "lfssync.line",
     "lfssync.line.inotify",
+    "lfssync.line.watchedtree",
     "lfssync.line.watch",
     "lfssync.line.scan",
     "lfssync.formats.reading",
