@@ -14,8 +14,37 @@ from lfssync.model import Deferred, LfsObject, Receipt, State
 
 
 @dataclass(frozen=True, slots=True)
+class Headway:
+    """How far a pass under way is.
+
+    Args:
+        state: Whether it reads (`staging`) or sends (`uploading`).
+        files: So many files are done.
+        files_total: Of so many, as far as that is known.
+        done_bytes: So many bytes are done.
+        size_bytes: Of so many, as far as that is known.
+        rate: Bytes a second of late; None while that cannot be told.
+    """
+
+    state: State
+    files: int
+    files_total: int
+    done_bytes: int
+    size_bytes: int
+    rate: float | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """How long it goes on at that rate, in seconds; None while nothing moves."""
+        return (self.size_bytes - self.done_bytes) / self.rate if self.rate else None
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorStatus:
-    """One mirror's line in `status`; the field names are those of `status --json` in the contract."""
+    """One mirror's line in `status`; the field names are those of `status --json` in the contract.
+
+    `looked` is False when nobody has looked for changes since the last pass: no daemon runs, and a look took too long.
+    """
 
     name: str
     path: str
@@ -34,6 +63,18 @@ class MirrorStatus:
     scrubbed_at: float | None = None
     waits: dict[str, Any] | None = None
     """Why the daemon waits with it, and until when in seconds since the epoch: the document of `pace.Waits`."""
+    progress: Headway | None = None
+    looked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonInfo:
+    """Whether a daemon runs; its process, since when in seconds since the epoch, and what it complains about."""
+
+    running: bool
+    pid: int | None = None
+    since: float | None = None
+    complaints: tuple[str, ...] = ()
 
 
 class LogKind(StrEnum):

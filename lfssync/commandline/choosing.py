@@ -7,12 +7,12 @@ from working on the others, but it is told about.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from lfssync.commandline import terminal
-from lfssync.errors import UserError
+from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror, Monitor, silent
 from lfssync.places import Places
 
@@ -28,7 +28,12 @@ def configured(places: Places) -> Configuration:
     return config.load(places)
 
 
-def expanded(configuration: Configuration, places: Places, codes: list[int] | None = None) -> list[Mirror]:
+def expanded(
+    configuration: Configuration,
+    places: Places,
+    codes: list[int] | None = None,
+    tell: Callable[[LfssyncError], None] = terminal.warn,
+) -> list[Mirror]:
     """All mirrors: those that are written down, and those that the patterns find on the disk now.
 
     A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
@@ -37,6 +42,7 @@ def expanded(configuration: Configuration, places: Places, codes: list[int] | No
         configuration: What the file says.
         places: Where everything is.
         codes: Receives an exit code for each such folder, for commands that answer for all of them.
+        tell: Is told about each such folder.
     """
     if not configuration.patterns:
         return list(configuration.mirrors)
@@ -44,15 +50,15 @@ def expanded(configuration: Configuration, places: Places, codes: list[int] | No
 
     found = patterns.survey(configuration.patterns, places)
     for refusal in found.refused:
-        terminal.warn(refusal)
+        tell(refusal)
         if codes is not None:
             codes.append(terminal.exit_code_of(refusal.kind))
     return [*configuration.mirrors, *found.mirrors]
 
 
-def all_mirrors(places: Places) -> list[Mirror]:
+def all_mirrors(places: Places, tell: Callable[[LfssyncError], None] = terminal.warn) -> list[Mirror]:
     """All mirrors of the configuration; see `expanded`."""
-    return expanded(configured(places), places)
+    return expanded(configured(places), places, tell=tell)
 
 
 def one(arguments: Namespace, places: Places) -> tuple[Mirror, Operations]:
@@ -92,7 +98,7 @@ def named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
         return mirrors[0]
     if not mirrors:
         raise UserError("no mirrors configured", _choice([]))
-    raise UserError("which mirror is meant?", _choice([mirror.name for mirror in mirrors]))
+    raise UserError("there is more than one mirror", _choice([mirror.name for mirror in mirrors]))
 
 
 def _choice(names: Sequence[str]) -> str:

@@ -7,27 +7,24 @@ one thing to know: everything heavy is imported inside the functions, because `s
 from __future__ import annotations
 
 import os
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lfssync.answers import MirrorStatus
 from lfssync.commandline import (
     addcommand,
     cardcommand,
     choosing,
     logincommands,
     scrubcommand,
+    statuscommand,
     terminal,
     versioncommands,
 )
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, PassResult
 from lfssync.places import Places
-
-WATCH_EVERY_S = 1.0
 
 
 def remove(arguments: Namespace, places: Places) -> int:
@@ -60,51 +57,6 @@ def list_mirrors(arguments: Namespace, places: Places) -> int:
 
         terminal.emit(output.list_lines(mirrors))
     return 0
-
-
-def status(arguments: Namespace, places: Places) -> int:
-    """Show what each mirror does."""
-    from lfssync.service import operations
-
-    def look() -> list[MirrorStatus]:
-        mirrors = choosing.all_mirrors(places)
-        wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
-        return operations.status(places, wanted)
-
-    if arguments.watch:
-        if arguments.json:
-            raise UserError("--watch and --json do not go together", "call lfssync status --json again and again")
-        return _watch(look, places)
-    statuses = look()
-    daemon = operations.daemon_info(places)
-    if arguments.json:
-        from lfssync.commandline import documents
-
-        terminal.emit_json(documents.status_document(statuses, daemon))
-    else:
-        from lfssync.commandline import output
-
-        terminal.emit(output.status_lines(statuses, daemon, time.time()))
-    return 0
-
-
-def _watch(look: Callable[[], list[MirrorStatus]], places: Places) -> int:
-    """Show the status again and again: every second on a terminal, elsewhere only when it changed."""
-    from lfssync.commandline import output
-    from lfssync.service import operations
-
-    shown: object = None
-    try:
-        with terminal.canvas() as paint:
-            while True:
-                now = time.time()
-                seen = (look(), operations.daemon_info(places))
-                if (terminal.is_terminal(sys.stdout) or seen != shown) and not paint(output.watch_lines(*seen, now)):
-                    return 0
-                shown = seen
-                time.sleep(WATCH_EVERY_S)
-    except KeyboardInterrupt:  # the way it is meant to be ended, so no complaint
-        return terminal.INTERRUPTED
 
 
 def doctor(arguments: Namespace, places: Places) -> int:
@@ -244,7 +196,7 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "add": addcommand.add,
     "remove": remove,
     "list": list_mirrors,
-    "status": status,
+    "status": statuscommand.status,
     "doctor": doctor,
     "sync": sync,
     "wait": wait,

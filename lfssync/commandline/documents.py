@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfssync import __version__
-from lfssync.answers import MirrorStatus, Scrubbed
+from lfssync.answers import Headway, MirrorStatus, Scrubbed
 from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
+    from lfssync.answers import DaemonInfo
     from lfssync.errors import LfssyncError
     from lfssync.line.findings import Finding
     from lfssync.model import Mirror
-    from lfssync.service.operations import DaemonInfo
 
 Document = dict[str, Any]
 """What `--json` prints: dicts, lists, strings, numbers and None."""
@@ -53,7 +53,12 @@ def status_document(statuses: Sequence[MirrorStatus], daemon: DaemonInfo) -> Doc
     """The answer of `status --json`, key by key as the contract has it."""
     return {
         "version": __version__,
-        "daemon": {"running": daemon.running, "pid": daemon.pid, "since": iso_time(daemon.since)},
+        "daemon": {
+            "running": daemon.running,
+            "pid": daemon.pid,
+            "since": iso_time(daemon.since),
+            "complaints": [exact(words) for words in daemon.complaints],
+        },
         "mirrors": [_status_document(status) for status in statuses],
     }
 
@@ -73,6 +78,21 @@ def _status_document(status: MirrorStatus) -> Document:
         "error": None if status.error is None else _error_document(status.error),
         "tags": list(status.tags),
         "scrubbed_at": iso_time(status.scrubbed_at),
+        "progress": None if status.progress is None else _progress_document(status.progress),
+        "waits": None
+        if status.waits is None
+        else {"why": exact(status.waits.why), "until": iso_time(status.waits.until)},
+        "looked": status.looked,
+    }
+
+
+def _progress_document(headway: Headway) -> Document:
+    left_s = headway.left_s
+    return {
+        "files": {"done": headway.files, "total": headway.files_total},
+        "bytes": {"done": headway.done_bytes, "total": headway.size_bytes},
+        "bytes_per_second": None if headway.rate is None else round(headway.rate),
+        "seconds_left": None if left_s is None else round(left_s),
     }
 
 

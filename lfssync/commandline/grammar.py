@@ -94,7 +94,7 @@ COMMANDS = (
         (
             mirror(Count.AT_MOST_ONE, "show only this mirror"),
             JSON,
-            switch("--watch", help="go on showing it, once a second, until interrupted"),
+            switch("--watch", help="go on showing it until interrupted; without a terminal, a line for each change"),
         ),
     ),
     Command(

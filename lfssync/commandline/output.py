@@ -11,34 +11,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lfssync.answers import MirrorStatus
-from lfssync.commandline.documents import moment
-from lfssync.commandline.terminal import Line, Span, Style, escape, line
-from lfssync.model import Deferred, PassResult, State, human_bytes, show
+from lfssync.commandline.terminal import Line, Span, Style, cells, escape, line
+from lfssync.model import Deferred, PassResult, human_bytes, show
 
 if TYPE_CHECKING:
-    from lfssync.answers import Login, Logout, PushResult, Scrubbed
+    from lfssync.answers import DaemonInfo, Login, Logout, PushResult, Scrubbed
     from lfssync.line.findings import Finding
     from lfssync.model import Mirror
-    from lfssync.service.operations import DaemonInfo
 
 SHORT_OID = 7
 SHORT_LFS_OID = 10
-TAGS_IN_STATUS = 5
-DEFERRED_IN_STATUS = 5
 DEFERRED_IN_SYNC = 20
-
-_FACES = {
-    State.IDLE: ("✓", Style.GOOD),
-    State.SETTLING: ("…", Style.BUSY),
-    State.STAGING: ("↑", Style.BUSY),
-    State.UPLOADING: ("↑", Style.BUSY),
-    State.PUSHING: ("↑", Style.BUSY),
-    State.OFFLINE: ("!", Style.WARNING),
-    State.BLOCKED: ("✗", Style.BAD),
-    State.UNAUTHORIZED: ("✗", Style.BAD),
-    State.FAILED: ("✗", Style.BAD),
-}
 
 
 # ---- small words
@@ -81,106 +64,36 @@ def files(count: int) -> str:
     return f"{count} file" if count == 1 else f"{count} files"
 
 
-# ---- status and list
+# ---- lines that several answers have
 
 
-def status_lines(statuses: Sequence[MirrorStatus], daemon: DaemonInfo, now: float) -> list[Line]:
-    """The answer of `status`: a line about the daemon and a compact block for each mirror."""
-    lines = [_daemon_line(daemon)]
-    for status in statuses:
-        lines += [(), *_status_block(status, now)]
-    return lines if statuses else [*lines, (), *_nothing_configured()]
-
-
-def watch_lines(statuses: Sequence[MirrorStatus], daemon: DaemonInfo, now: float) -> list[Line]:
-    """What `status --watch` shows: the same, below the time of day, and set apart from what stood before."""
-    return [line(Span(local_time(now), Style.FAINT)), *status_lines(statuses, daemon, now), ()]
-
-
-def _daemon_line(daemon: DaemonInfo) -> Line:
-    if not daemon.running:
-        return line(Span("daemon not running", Style.WARNING), "; lfssync run keeps the mirrors up to date")
-    since = f" since {local_time(daemon.since)}" if daemon.since is not None else ""
-    return line(Span(f"daemon running (pid {daemon.pid}){since}", Style.FAINT))
-
-
-def _nothing_configured() -> list[Line]:
+def nothing_configured() -> list[Line]:
+    """What there is to say where there are no mirrors."""
     return [line("no mirrors configured; start with: lfssync add DIR")]
 
 
-def _status_block(status: MirrorStatus, now: float) -> list[Line]:
-    symbol, style = _FACES[status.state]
-    if status.state is State.IDLE and (status.pending_files or status.deferred or status.verified_at is None):
-        symbol, style = "•", Style.BUSY
-    lines = [
-        line(
-            Span(symbol, style),
-            " ",
-            Span(status.name, Style.STRONG),
-            "  ",
-            Span(status.state.value, style),
-            _verified(status, now),
-        ),
-        line(f"    {status.path} → {status.remote} ({status.branch})"),
-    ]
-    if status.head != status.pushed:
-        lines.append(_field("head", f"{short(status.head)}, not on the remote yet (there: {short(status.pushed)})"))
-    if status.scrubbed_at is not None:
-        lines.append(_field("scrubbed", f"all LFS objects were in order {age(status.scrubbed_at, now)} or later"))
-    if status.tags:
-        rest = len(status.tags) - TAGS_IN_STATUS
-        more = f" and {rest} more" if rest > 0 else ""
-        lines.append(_field("tags", ", ".join(status.tags[:TAGS_IN_STATUS]) + more))
-    if status.pending_files or status.pending_bytes:
-        lines.append(_field("pending", f"{files(status.pending_files)}, {human_bytes(status.pending_bytes)}"))
-    lines += deferred_lines(status.deferred, DEFERRED_IN_STATUS)
-    lines += warning_lines(status.warnings)
-    if status.error is not None:
-        since = f" (since {_local_time_of(moment(status.error['since']))})" if "since" in status.error else ""
-        lines.append(_field("error", status.error.get("message", "") + since, Style.BAD))
-        lines.append(
-            _field("remedy", status.error.get("remedy") or "run lfssync --verbose sync to see more", Style.STRONG)
-        )
-    return lines
-
-
-def _verified(status: MirrorStatus, now: float) -> str:
-    if status.verified_at is None:
-        return ", never verified on the remote"
-    return f", verified at {short(status.pushed)} {age(status.verified_at, now)}"
-
-
-def _local_time_of(iso_time: str) -> str:
-    """A time as documents have it, in the user's zone; what is no such time stays as it is."""
-    from datetime import datetime
-
-    try:
-        return local_time(datetime.fromisoformat(iso_time).timestamp())
-    except ValueError:
-        return iso_time
-
-
-def _field(name: str, text: str, style: Style = Style.PLAIN) -> Line:
+def field_line(name: str, text: str, style: Style = Style.PLAIN) -> Line:
+    """A line below what it is about, with a word in front."""
     return line(Span(f"    {name:<9}", Style.FAINT), Span(text, style))
 
 
 def deferred_lines(deferred: Sequence[Deferred], limit: int) -> list[Line]:
     """What waits and why, at most `limit` of them."""
-    lines = [_field("waiting", f"{show(one.path)}: {one.reason}", Style.WARNING) for one in deferred[:limit]]
+    lines = [field_line("waiting", f"{show(one.path)}: {one.reason}", Style.WARNING) for one in deferred[:limit]]
     if len(deferred) > limit:
-        lines.append(_field("", f"and {len(deferred) - limit} more"))
+        lines.append(field_line("", f"and {len(deferred) - limit} more"))
     return lines
 
 
 def warning_lines(warnings: Sequence[str]) -> list[Line]:
     """Lines for people that a scan or a pass gave."""
-    return [_field("warning", warning, Style.WARNING) for warning in warnings]
+    return [field_line("warning", warning, Style.WARNING) for warning in warnings]
 
 
 def list_lines(mirrors: Sequence[Mirror]) -> list[Line]:
     """The answer of `list`: name, directory, remote and branch in columns."""
     if not mirrors:
-        return _nothing_configured()
+        return nothing_configured()
     rows = [(mirror.name, str(mirror.path), mirror.remote, mirror.branch) for mirror in mirrors]
     return [line(Span(name, Style.STRONG), *rest) for name, *rest in columns(rows)]
 
@@ -188,8 +101,8 @@ def list_lines(mirrors: Sequence[Mirror]) -> list[Line]:
 def columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Cells padded to their column's width as it will be shown, with two spaces between them."""
     shown = [[escape(cell) for cell in row] for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
-    return [[cell.ljust(width) + "  " for cell, width in zip(row, widths, strict=True)] for row in shown]
+    widths = [max(cells(cell) for cell in column) for column in zip(*shown, strict=True)]
+    return [[cell + " " * (width - cells(cell) + 2) for cell, width in zip(row, widths, strict=True)] for row in shown]
 
 
 # ---- what commands did
@@ -258,7 +171,7 @@ def scrubbed_lines(name: str, scrubbed: Scrubbed) -> list[Line]:
     lines = [line(Span(name, Style.STRONG), f": {count} on the remote{sampled}: {found}{mended}")]
     for one in scrubbed.lost:
         what = f"{one.path or 'an object'} ({human_bytes(one.size_bytes)}, lfs {one.oid[:SHORT_LFS_OID]})"
-        lines += [_field("lost", what, Style.BAD), _field("remedy", one.remedy, Style.STRONG)]
+        lines += [field_line("lost", what, Style.BAD), field_line("remedy", one.remedy, Style.STRONG)]
     return lines
 
 
@@ -293,11 +206,11 @@ def whoami_lines(login: Login) -> list[Line]:
 def _login_fields(login: Login) -> list[Line]:
     may = {True: "read and write", False: "read only", None: ""}[login.may_write]
     fields = (("may", may), ("scopes", ", ".join(login.scopes)), ("in", ", ".join(login.organisations)))
-    return [_field(name, text) for name, text in fields if text]
+    return [field_line(name, text) for name, text in fields if text]
 
 
 def logout_lines(logout: Logout) -> list[Line]:
     """The answer of `logout`: what is gone, and what is left elsewhere."""
     what = "the login is deleted from the keyring" if logout.was_there else "the keyring has no login"
     lines = [line(Span(logout.host, Style.STRONG), f": {what}")]
-    return lines + [_field("left", f"{other} still has one", Style.WARNING) for other in logout.others]
+    return lines + [field_line("left", f"{other} still has one", Style.WARNING) for other in logout.others]

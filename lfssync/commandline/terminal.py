@@ -12,11 +12,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, UserError
 
@@ -77,6 +77,15 @@ def _visible(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python carries a byte that is no text (PEP 383)
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def cells(text: str) -> int:
+    """How many columns a terminal shows escaped text in: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    return sum(0 if category(one) in ("Mn", "Me") else 1 + (east_asian_width(one) in "WF") for one in text)
 
 
 def plain(lines: Sequence[Line]) -> str:
@@ -177,25 +186,35 @@ def _show_what_cannot_be_encoded(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-@contextmanager
-def canvas() -> Iterator[Callable[[Sequence[Line]], bool]]:
-    """A place where lines are painted over and over: in place on a terminal, one below the other elsewhere.
+class Canvas(Protocol):
+    """A terminal on which lines are painted over and over, in place."""
 
-    Yields:
-        A function that paints lines, and answers as `emit`.
-    """
-    if not is_terminal(sys.stdout):
-        yield emit
-        return
+    def size(self) -> tuple[int, int]:
+        """How many columns and rows there are now."""
+
+    def paint(self, lines: Sequence[Line]) -> bool:
+        """Show these lines and no others; what is too long or too much is cut off. Answers as `emit`."""
+
+
+@contextmanager
+def canvas() -> Iterator[Canvas]:
+    """The terminal's other screen, as long as the context lasts; standard output must be a terminal."""
     from rich.live import Live
 
-    with Live(console=console(sys.stdout), auto_refresh=False, vertical_overflow="ellipsis") as live:
+    class Painted:
+        """Paints with rich, which knows how wide characters are."""
 
-        def paint(lines: Sequence[Line]) -> bool:
-            live.update(styled(lines), refresh=True)
-            return True
+        def size(self) -> tuple[int, int]:
+            return screen.size.width, screen.size.height
 
-        yield paint
+        def paint(self, lines: Sequence[Line]) -> bool:
+            with _output_errors() as answer:
+                live.update(styled(lines), refresh=True)
+            return answer.somebody_reads
+
+    screen = console(sys.stdout)
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
+        yield Painted()
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:

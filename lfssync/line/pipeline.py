@@ -33,7 +33,7 @@ from lfssync.line.scan import IGNORE_FACT, most_is_gone, scan
 from lfssync.line.scrub import a_little
 from lfssync.line.waiting import FACT as WAITING_FACT
 from lfssync.line.waiting import Waiting
-from lfssync.line.workbench import Session, Workbench, earlier_remotes, open_bench, tidied
+from lfssync.line.workbench import Session, Workbench, earlier_remotes, is_same_remote, open_bench, tidied
 from lfssync.model import (
     Changes,
     Deferred,
@@ -379,6 +379,8 @@ class _Pass:
         objects = securing.objects
         receipt = Receipt(repository.head_ref, refs.head, len(objects), sum(lfs.size_bytes for lfs in objects), now)
         with self.store.transaction():
+            if not is_same_remote(self.store, self.mirror):  # what another remote confirmed, this one did not
+                self.store.forget_receipts()
             self.store.record_receipt(receipt)
             self.store.record_facts({REMOTES_FACT: [*earlier_remotes(self.store, self.mirror), self.mirror.remote]})
         securing.keeper.let_go()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -52,7 +52,12 @@ _ODD_KINDS = (
 
 
 def scan(
-    root: bytes, paths: frozenset[bytes] | None, store: Store, ignore: tuple[str, ...], tracked_stays: bool = False
+    root: bytes,
+    paths: frozenset[bytes] | None,
+    store: Store,
+    ignore: tuple[str, ...],
+    tracked_stays: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Changes:
     """Compare the disk with the store.
 
@@ -62,6 +67,7 @@ def scan(
         store: The recorded signatures.
         ignore: The mirror's own ignore patterns.
         tracked_stays: Git's own rule, for working copies: what is recorded stays so, also when a rule would ignore it.
+        check: Called again and again; what it raises ends the scan.
 
     Returns:
         What is new, different or gone. Paths that became ignored count as gone.
@@ -78,7 +84,7 @@ def scan(
     except OSError as error:
         raise TransientError(f"{show(root)} cannot be read: {error.strerror}", "mend its permissions") from error
     tracked = store.count()
-    walk = _Walk(root, store, IgnoreRules(root, ignore), tracked_stays)
+    walk = _Walk(root, store, IgnoreRules(root, ignore), tracked_stays, check)
     walk.distrust = not tracked_stays and tracked > 0 and store.fact(IGNORE_FACT) != list(ignore)
     if paths is None or walk.distrust:
         walk.directory(b"")
@@ -125,6 +131,7 @@ class _Walk:
     store: Store
     rules: IgnoreRules
     tracked_stays: bool
+    check: Callable[[], None]
     changed: dict[bytes, Change] = field(default_factory=dict)
     removed: set[bytes] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
@@ -226,6 +233,7 @@ class _Walk:
         self._enter_above(top + b"/" if top else b"")
         pending = [(top, self.distrust)]
         while pending:
+            self.check()
             directory, distrust = pending.pop()
             self.visited.add(directory)
             recorded = self.store.signatures(directory)
@@ -252,6 +260,7 @@ class _Walk:
                     f"{show(directory)}: a repository within the directory; its files are mirrored, its .git is not"
                 )
             for entry in listing:
+                self.check()
                 self._entry(directory, entry, recorded, distrust, pending)
             self.removed.update(join(directory, name) for name in recorded)
 

@@ -164,6 +164,11 @@ def earlier_remotes(store: Store, mirror: Mirror) -> list[str]:
     return [name for name in _remotes(store) if name != mirror.remote][-_REMOTES_KEPT:]
 
 
+def is_same_remote(store: Store, mirror: Mirror) -> bool:
+    """Whether what is recorded as confirmed was confirmed by the mirror's present remote."""
+    return _remotes(store)[-1:] in ([], [mirror.remote])
+
+
 def _remotes(store: Store) -> list[str]:
     found = store.fact(REMOTES_FACT)
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -15,7 +15,7 @@ from lfssync.answers import LogKind, LostObject, MirrorStatus
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.model import Change, Deferred, Mirror, PassResult, State, human_bytes, show
 from lfssync.records.lock import is_held
-from lfssync.records.store import Store, reading
+from lfssync.records.store import REMOTES_FACT, Store, reading
 from lfssync.rules.closing import LEFT
 
 _FACT = "status"
@@ -216,7 +216,9 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
                     record = found
                 scrubs = _scrub_record(store, mirror)
                 lost = _still_lost(store, scrubs)
-                refs = [receipt.ref for receipt in store.receipts()] if record else []
+                remotes = store.fact(REMOTES_FACT)
+                is_other = isinstance(remotes, list) and remotes[-1:] != [mirror.remote]
+                refs = [] if is_other or not record else [receipt.ref for receipt in store.receipts()]
                 tags = tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))
     except TransientError as error:
         record = {"state": State.FAILED.value, "error": _told(error, time.time())}

@@ -269,6 +269,10 @@ class Store:
             (receipt.ref, receipt.commit, receipt.objects, receipt.object_bytes, receipt.verified_at),
         )
 
+    def forget_receipts(self) -> None:
+        """Forget all remote evidence: the remote is another one now. Call within `transaction`."""
+        self._db.execute("DELETE FROM receipts")
+
     # -- history and facts ---------------------------------------------------------------------------------------
 
     def append(self, at: float, kind: LogKind, commit: str | None, text: str) -> None:

@@ -27,7 +27,7 @@ from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
 from lfssync.service.process import Job, allow_descriptors, notify, on_signals
-from lfssync.service.protocol import Document, error_document
+from lfssync.service.protocol import Document, error_document, headway_document
 from lfssync.service.worker import Outcome, Worker
 
 PASSES_AT_ONCE = 4
@@ -207,8 +207,13 @@ class Daemon:
         for name, worker in self._crew.workers.items():
             trouble = worker.trouble
             error = None if trouble is None else error_document(trouble.error) | {"since": trouble.since}
-            is_waiting, waits = worker.is_waiting or name in self._passes, worker.waits(*now)
-            live[name] = {"waiting": is_waiting, "error": error, "waits": waits and waits.document()}
+            waits, headway = worker.waits(*now), worker.gauge.headway()
+            live[name] = {
+                "waiting": worker.is_waiting or name in self._passes,
+                "error": error,
+                "waits": waits and waits.document(),
+                "progress": headway and headway_document(headway),
+            }
         self._live = live  # replaced as a whole, for the threads that answer requests
 
     # -- requests, in threads of their own -----------------------------------------------------------------------
@@ -232,8 +237,10 @@ class Daemon:
                 f"the running daemon does not mirror {request.get('mirror')}",
                 "look at its log: the configuration may be wrong",
             )
-        session = Session(monitor, self._stop, login=self._crew.login)
-        answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
+        worker = self._crew.workers.get(mirror.name)
+        with worker.gauge.beside(monitor) if worker else contextlib.nullcontext(monitor) as counted:
+            session = Session(counted, self._stop, login=self._crew.login)
+            answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
         self._jobs.put(lambda: self._eased(mirror))
         return answer
 

@@ -2,30 +2,27 @@
 
 Between `commands` and the line. What takes a pass (sync, wait, tag) goes to whomever `connect` of `executors` finds.
 The one thing to know: `status`, `log` and `list` never need the daemon; they read the record that every pass leaves.
-A running daemon adds to `status` what no record can tell: changes that still settle, and a state folder out of order.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Difference, LogEntry, Login, Logout, MirrorStatus, PushResult, Scrubbed
+from lfssync.answers import DaemonInfo, Difference, LogEntry, Login, Logout, MirrorStatus, PushResult, Scrubbed
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
-from lfssync.model import Mirror, Monitor, State, show, silent
+from lfssync.model import Mirror, Monitor, show, silent
 from lfssync.places import Places, mirror_name
-from lfssync.records.lock import DAEMON_LOCK, held, running_daemon
+from lfssync.records.lock import held
 from lfssync.service.adding import create, require_readable
 from lfssync.service.control import ask
 from lfssync.service.executors import Operations, connect, poke, stoppable
-from lfssync.service.protocol import Document
+from lfssync.service.standing import PING_TIMEOUT_S, Onlooker, daemon_info
 
 if TYPE_CHECKING:
     from lfssync.configuration.patterns import MirrorPattern
@@ -33,62 +30,19 @@ if TYPE_CHECKING:
     from lfssync.versions.restore import RestoreResult
 
 __all__ = [
-    "DaemonInfo", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
+    "DaemonInfo", "Onlooker", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
     "remove", "restore", "run", "scrub", "status", "whoami",
 ]  # fmt: skip
 
-PING_TIMEOUT_S = 2.0
 PURGE_TIMEOUT_S = 60.0
 """How long a pass under way may take to end before its state is deleted."""
 
-_STATES = {"unauthorized": State.UNAUTHORIZED, "blocked": State.BLOCKED, "offline": State.OFFLINE}
 _log = logging.getLogger("lfssync")
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonInfo:
-    """Whether a daemon runs; its process, and since when in seconds since the epoch."""
-
-    running: bool
-    pid: int | None = None
-    since: float | None = None
-
-
-def daemon_info(places: Places) -> DaemonInfo:
-    """Whether a daemon runs for these places; one that does not answer is known by its lock."""
-    answer = _ping(places)
-    if answer:
-        return DaemonInfo(True, answer["pid"], answer["since"])
-    pid = running_daemon(places.state_dir / DAEMON_LOCK)
-    return DaemonInfo(pid is not None, pid or None)
-
-
-def _ping(places: Places) -> Document:
-    """What the running daemon says about itself; empty when none answers properly."""
-    try:
-        answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
-    except LfssyncError as error:
-        _log.debug("no word from the daemon: %s", error)
-        return {}
-    return answer if answer and {"pid", "since", "mirrors"} <= answer.keys() else {}
-
-
 def status(places: Places, mirrors: Sequence[Mirror]) -> list[MirrorStatus]:
-    """What each mirror does, from its record, and from the daemon what no record can tell."""
-    live = _ping(places).get("mirrors", {})
-    return [_status(places, mirror, live.get(mirror.name, {})) for mirror in mirrors]
-
-
-def _status(places: Places, mirror: Mirror, live: Document) -> MirrorStatus:
-    from lfssync.records.report import read_status
-
-    found = replace(read_status(mirror, places.mirror_state(mirror.name)), waits=live.get("waits"))
-    error = live.get("error")
-    if error and not found.state.is_working:
-        return replace(found, state=_STATES.get(error["kind"], State.FAILED), error=error)
-    if live.get("waiting") and found.state is State.IDLE:
-        return replace(found, state=State.SETTLING)
-    return found
+    """What each mirror does; see `standing`."""
+    return Onlooker(places).look(mirrors)[0]
 
 
 def log(places: Places, mirror: Mirror, limit: int) -> list[LogEntry]:
@@ -139,6 +93,8 @@ def push(
     wish: Wish | None = None,
 ) -> PushResult:
     """Deliver a directory once, with nothing configured and nothing kept; see `lfssync.push`."""
+    import tempfile
+
     from lfssync.credentials.ladder import Ladder
     from lfssync.line.pipeline import Order
     from lfssync.line.workbench import Session
@@ -202,6 +158,8 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
         UserError: It is not in the configuration; nothing was changed then.
         TransientError: Its state could not be deleted.
     """
+    import shutil
+
     from lfssync.configuration import config, configedit
     from lfssync.records import roster
 

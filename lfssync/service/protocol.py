@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lfssync.answers import Release
+from lfssync.answers import Headway, Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
 
@@ -89,3 +89,13 @@ def release_document(release: Release) -> Document:
 def release_of(document: Document) -> Release:
     """The inverse of `release_document`."""
     return Release(document["version"], document["commit"], Receipt(**document["receipt"]))
+
+
+def headway_document(headway: Headway) -> Document:
+    """How far a pass is, as it travels over the socket."""
+    return asdict(headway) | {"state": headway.state.value}
+
+
+def headway_of(document: Document) -> Headway:
+    """The inverse of `headway_document`."""
+    return Headway(**document | {"state": State(document["state"])})

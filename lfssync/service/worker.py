@@ -26,6 +26,7 @@ from lfssync.rules.closing import LAST, LEFT, UNDER_WAY
 from lfssync.rules.debounce import Debounce, Due
 from lfssync.rules.pace import Waits, Why, at_epoch
 from lfssync.service.firstpass import run_pass
+from lfssync.service.gauge import Gauge
 from lfssync.service.inbox import Inbox
 
 CHECK_EVERY_S = 1.0
@@ -81,7 +82,8 @@ class Worker:
 
     def __init__(self, mirror: Mirror, state_dir: Path, wake: Callable[[], None], login: Credentials) -> None:
         self.mirror = mirror
-        self.session = Session(login=login)
+        self.gauge = Gauge()
+        self.session = Session(self.gauge, login=login)
         self.trouble: Trouble | None = None
         self._state_dir = state_dir
         self._inbox = Inbox(wake)
@@ -262,6 +264,7 @@ class Worker:
             outcome: Of `work`.
             now: Monotonic seconds.
         """
+        self.gauge.clear()
         if outcome.due.is_ahead and (outcome.result is not None or isinstance(outcome.error, BusyError)):
             return  # the pass itself is still to come
         if outcome.result is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from lfssync.answers import Scrubbed
 from lfssync.commandline.documents import status_document
-from lfssync.commandline.output import status_lines
+from lfssync.commandline.statuslines import status_lines
 from lfssync.errors import TransientError
 from lfssync.line.pipeline import Order, run_pass
 from lfssync.line.scrub import scrub

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync import __version__
-from lfssync.answers import LogEntry, LogKind, MirrorStatus
+from lfssync.answers import DaemonInfo, Headway, LogEntry, LogKind, MirrorStatus, Waits
 from lfssync.commandline import documents, versiondocuments
 from lfssync.errors import BlockedError
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
-from lfssync.service.operations import DaemonInfo
 
 COMMIT = "3f2a91c" + 33 * "0"
 NOON = 1_795_000_000.0
@@ -42,9 +41,9 @@ def test_status_is_the_contracts_document() -> None:
         error={"kind": "blocked", "message": "m", "remedy": "r", "since": "2026-11-18T11:00:00Z"},
         tags=("v2.0.1",),
     )
-    assert through_json(documents.status_document([status], DaemonInfo(True, 4242, NOON))) == {
+    assert through_json(documents.status_document([status], DaemonInfo(True, 4242, NOON, ("odd",)))) == {
         "version": __version__,
-        "daemon": {"running": True, "pid": 4242, "since": "2026-11-18T11:06:40Z"},
+        "daemon": {"running": True, "pid": 4242, "since": "2026-11-18T11:06:40Z", "complaints": ["odd"]},
         "mirrors": [
             {
                 "name": "my-model",
@@ -60,9 +59,26 @@ def test_status_is_the_contracts_document() -> None:
                 "error": {"kind": "blocked", "message": "m", "remedy": "r", "since": "2026-11-18T11:00:00Z"},
                 "tags": ["v2.0.1"],
                 "scrubbed_at": None,
+                "progress": None,
+                "waits": None,
+                "looked": True,
             }
         ],
     }
+
+
+def test_what_goes_on_is_told_in_numbers() -> None:
+    progress = Headway(State.UPLOADING, 2, 5, 1_000, 4_000, 500.4)
+    status = replace(STATUS, state=State.UPLOADING, progress=progress, waits=Waits("the night", NOON), looked=False)
+    (one,) = through_json(documents.status_document([status], DaemonInfo(True, 4242, NOON)))["mirrors"]
+    assert one["progress"] == {
+        "files": {"done": 2, "total": 5},
+        "bytes": {"done": 1_000, "total": 4_000},
+        "bytes_per_second": 500,
+        "seconds_left": 6,
+    }
+    assert one["waits"] == {"why": "the night", "until": "2026-11-18T11:06:40Z"}
+    assert one["looked"] is False
 
 
 def test_the_time_of_an_error_is_a_time_like_all_others() -> None:
@@ -73,7 +89,7 @@ def test_the_time_of_an_error_is_a_time_like_all_others() -> None:
 
 def test_what_is_not_known_yet_is_null() -> None:
     document = through_json(documents.status_document([STATUS], DaemonInfo(False, None, None)))
-    assert document["daemon"] == {"running": False, "pid": None, "since": None}
+    assert document["daemon"] == {"running": False, "pid": None, "since": None, "complaints": []}
     (mirror,) = document["mirrors"]
     assert [mirror[key] for key in ("head", "pushed", "verified_at", "error")] == [None] * 4
 

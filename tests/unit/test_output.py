@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.answers import Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
-from lfssync.commandline import output, versionoutput
+from lfssync.answers import DaemonInfo, Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
+from lfssync.commandline import output, statuslines, versionoutput
 from lfssync.commandline.terminal import Line, plain
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
-from lfssync.service.operations import DaemonInfo
 from lfssync.versions.restore import RestoreResult
 
 COMMIT = "3f2a91c" + 33 * "0"
@@ -77,7 +76,7 @@ def test_ages(passed_s: float, words: str) -> None:
 
 
 def test_status_of_a_mirror_at_rest() -> None:
-    assert text(output.status_lines([IDLE], ON, NOW)) == (
+    assert text(statuslines.status_lines([IDLE], ON, NOW)) == (
         "daemon running (pid 4242) since 2026-11-18 10:06:40\n"
         "\n"
         "✓ my-model  idle, verified at 3f2a91c 12 s ago\n"
@@ -103,7 +102,7 @@ def test_status_says_what_is_wrong_and_what_to_do_on_lines_of_their_own() -> Non
             "since": "2026-11-18T16:00:00Z",
         },
     )
-    assert text(output.status_lines([status], OFF, NOW)) == (
+    assert text(statuslines.status_lines([status], OFF, NOW)) == (
         "daemon not running; lfssync run keeps the mirrors up to date\n"
         "\n"
         "✗ my-model  blocked, verified at 3f2a91c 12 s ago\n"
@@ -124,19 +123,19 @@ def test_status_says_what_is_wrong_and_what_to_do_on_lines_of_their_own() -> Non
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
     status = replace(IDLE, state=State.FAILED, error={"message": "m", "remedy": "r", "since": "long ago"})
-    assert "m (since long ago)" in text(output.status_lines([status], OFF, NOW))
+    assert "m (since long ago)" in text(statuslines.status_lines([status], OFF, NOW))
 
 
 def test_many_tags_do_not_fill_the_screen() -> None:
     tags = tuple(f"v{number}" for number in range(9))
     assert "    tags     v0, v1, v2, v3, v4 and 4 more\n" in text(
-        output.status_lines([replace(IDLE, tags=tags)], OFF, NOW)
+        statuslines.status_lines([replace(IDLE, tags=tags)], OFF, NOW)
     )
 
 
 @pytest.mark.parametrize("state", State)
 def test_every_state_has_a_face(state: State) -> None:
-    lines = text(output.status_lines([replace(IDLE, state=state)], OFF, NOW)).splitlines()
+    lines = text(statuslines.status_lines([replace(IDLE, state=state)], ON, NOW)).splitlines()
     assert lines[2][0] in "✓…↑!✗"
     assert f"  {state.value}, " in lines[2]
 
@@ -150,16 +149,16 @@ def test_every_state_has_a_face(state: State) -> None:
     ],
 )
 def test_only_a_mirror_with_nothing_left_to_do_gets_the_mark_of_success(unfinished: MirrorStatus) -> None:
-    assert "✓" not in text(output.status_lines([unfinished], OFF, NOW))
+    assert "✓" not in text(statuslines.status_lines([unfinished], OFF, NOW))
 
 
 def test_nothing_is_called_verified_that_never_was() -> None:
-    lines = text(output.status_lines([replace(IDLE, verified_at=None, head=None, pushed=None)], OFF, NOW))
+    lines = text(statuslines.status_lines([replace(IDLE, verified_at=None, head=None, pushed=None)], OFF, NOW))
     assert "never verified" in lines
 
 
 def test_status_and_list_without_mirrors_say_how_to_start() -> None:
-    assert "lfssync add DIR" in text(output.status_lines([], OFF, NOW))
+    assert "lfssync add DIR" in text(statuslines.status_lines([], OFF, NOW))
     assert "lfssync add DIR" in text(output.list_lines([]))
 
 
@@ -296,7 +295,7 @@ def test_no_text_from_outside_breaks_a_line(name: str, words: str, path: bytes) 
     )
     blob = Version("100644", 1, COMMIT, None)
     for lines in (
-        output.status_lines([status], OFF, NOW),
+        statuslines.status_lines([status], OFF, NOW),
         output.pass_lines("m", PassResult(COMMIT, RECEIPT, deferred=(Deferred(path, words),), warnings=(words,)), 1),
         versionoutput.log_lines([LogEntry(NOW, LogKind.COMMIT, COMMIT, words, (name,))]),
         versionoutput.difference_lines([Difference(path, None, blob)]),

@@ -1,0 +1,131 @@
+"""How things stand: the daemon, and each mirror, for `status` and `list`.
+
+Under `operations`, over `report` and the control socket. The one thing to know: `status` never needs the daemon. It
+reads the record that every pass leaves. A running daemon adds what no record can tell: changes that still settle, how
+far a pass is, what is waited for. Without one the directories are looked at, for a bounded time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from lfssync.answers import DaemonInfo, MirrorStatus, Waits
+from lfssync.errors import LfssyncError
+from lfssync.line.glance import Glance, glances
+from lfssync.model import Mirror, State, silent
+from lfssync.places import Places
+from lfssync.records.lock import DAEMON_LOCK, running_daemon
+from lfssync.records.report import read_status
+from lfssync.service.control import ask
+from lfssync.service.protocol import Document, headway_of
+
+PING_TIMEOUT_S = 2.0
+
+_LOOK_SHARE = 20
+_LOOK_EVERY_S = 2.0
+"""Whoever looks again and again looks so seldom at directories, and takes at most one part in so many of the time."""
+
+_STATES = {"unauthorized": State.UNAUTHORIZED, "blocked": State.BLOCKED, "offline": State.OFFLINE}
+_log = logging.getLogger("lfssync")
+
+
+class Onlooker:
+    """Looks at how things stand, once or again and again.
+
+    Args:
+        places: Where everything is.
+        clock: Gives monotonic seconds.
+    """
+
+    def __init__(self, places: Places, clock: Callable[[], float] = time.monotonic) -> None:
+        self._places = places
+        self._clock = clock
+        self._found: dict[str, Glance] = {}
+        self._looked_at: frozenset[str] = frozenset()
+        self._look_at = float("-inf")
+
+    def look(self, mirrors: Sequence[Mirror]) -> tuple[list[MirrorStatus], DaemonInfo]:
+        """What each mirror does, and whether a daemon runs."""
+        answer = _ping(self._places)
+        live = answer.get("mirrors", {})
+        alone = [mirror for mirror in mirrors if mirror.name not in live]
+        found = self._glances(alone)
+        statuses = [self._status(mirror, live.get(mirror.name), found.get(mirror.name)) for mirror in mirrors]
+        return statuses, _daemon_info(self._places, answer)
+
+    def _glances(self, mirrors: Sequence[Mirror]) -> Mapping[str, Glance]:
+        names = frozenset(mirror.name for mirror in mirrors)
+        began = self._clock()
+        if names and (began >= self._look_at or names != self._looked_at):
+            self._looked_at = names
+            self._found = glances([(mirror, self._places.mirror_state(mirror.name)) for mirror in mirrors])
+            took_s = self._clock() - began
+            self._look_at = began + max(_LOOK_EVERY_S, took_s * _LOOK_SHARE)
+        return self._found
+
+    def _status(self, mirror: Mirror, live: Document | None, found: Glance | None) -> MirrorStatus:
+        status = read_status(mirror, self._places.mirror_state(mirror.name))
+        return seen(status, found) if live is None else told(status, live)
+
+
+def told(status: MirrorStatus, live: Document) -> MirrorStatus:
+    """The record together with what the running daemon says about the mirror."""
+    if waits := live.get("waits"):
+        status = replace(status, waits=Waits(str(waits["why"]), waits.get("until")))
+    if status.state.is_working:
+        progress = live.get("progress")
+        return replace(status, progress=headway_of(progress)) if progress else status
+    if error := live.get("error"):
+        return replace(status, state=_STATES.get(error["kind"], State.FAILED), error=error)
+    if live.get("waiting") and status.state is State.IDLE:
+        return replace(status, state=State.SETTLING)
+    return status
+
+
+def seen(status: MirrorStatus, found: Glance | None) -> MirrorStatus:
+    """The record together with what a look at the directory found; None when that took too long."""
+    if status.state.is_working:
+        return status  # a pass without a daemon is under way
+    if found is None:
+        return replace(status, looked=False)
+    if found.error is not None:
+        error = {"kind": found.error.kind, "message": found.error.message, "remedy": found.error.remedy}
+        state = _STATES.get(found.error.kind, State.FAILED)
+        is_same = status.error is not None and status.error["message"] == found.error.message
+        return status if is_same else replace(status, state=state, error=error | {"since": time.time()})
+    is_delivered = status.head == status.pushed
+    if is_delivered:  # what waited is among what differs, if it still does
+        files, size_bytes = found.files, found.size_bytes
+    else:
+        files = status.pending_files + found.files - min(len(status.deferred), found.files)
+        size_bytes = max(status.pending_bytes, found.size_bytes)
+    state = status.state
+    if state in (State.IDLE, State.SETTLING):
+        state = State.SETTLING if files or not is_delivered else State.IDLE
+    deferred = status.deferred if found.files else ()
+    return replace(status, state=state, pending_files=files, pending_bytes=size_bytes, deferred=deferred)
+
+
+def daemon_info(places: Places) -> DaemonInfo:
+    """Whether a daemon runs for these places; one that does not answer is known by its lock."""
+    return _daemon_info(places, _ping(places))
+
+
+def _daemon_info(places: Places, answer: Document) -> DaemonInfo:
+    if answer:
+        return DaemonInfo(True, answer["pid"], answer["since"], tuple(map(str, answer.get("complaints", ()))))
+    pid = running_daemon(places.state_dir / DAEMON_LOCK)
+    return DaemonInfo(pid is not None, pid or None)
+
+
+def _ping(places: Places) -> Document:
+    """What the running daemon says about itself; empty when none answers properly."""
+    try:
+        answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
+    except LfssyncError as error:
+        _log.debug("no word from the daemon: %s", error)
+        return {}
+    return answer if answer and {"pid", "since", "mirrors"} <= answer.keys() else {}
