@@ -79,11 +79,14 @@ def _status_document(status: MirrorStatus) -> Document:
         "tags": list(status.tags),
         "scrubbed_at": iso_time(status.scrubbed_at),
         "progress": None if status.progress is None else _progress_document(status.progress),
-        "waits": None
-        if status.waits is None
-        else {"why": exact(status.waits.why), "until": iso_time(status.waits.until)},
+        "waits": None if status.waits is None else _waits_document(status.waits),
         "looked": status.looked,
     }
+
+
+def _waits_document(waits: Mapping[str, Any]) -> Document:
+    until = waits.get("until")
+    return {"why": exact(str(waits["why"])), "until": None if until is None else moment(until)}
 
 
 def _progress_document(headway: Headway) -> Document:

@@ -8,9 +8,10 @@ what it is, because nothing settles by itself then.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from lfssync.answers import DaemonInfo, Headway, MirrorStatus, Waits
+from lfssync.answers import DaemonInfo, Headway, MirrorStatus
 from lfssync.commandline.documents import moment
 from lfssync.commandline.output import (
     age,
@@ -26,6 +27,7 @@ from lfssync.commandline.output import (
 from lfssync.commandline.terminal import Line, Span, Style, cells, escape, line
 from lfssync.errors import LfssyncError
 from lfssync.model import State, human_bytes
+from lfssync.rules.pace import Why
 
 TAGS_IN_STATUS = 5
 DEFERRED_IN_STATUS = 5
@@ -33,6 +35,12 @@ DEFERRED_IN_STATUS = 5
 _DAY_S = 86400.0
 _HANG = 13
 """Where the second line of a long field begins: below the first word of the text."""
+
+_WHY = {
+    Why.BACK_OFF.value: "for the next try",
+    Why.MIN_INTERVAL.value: "for the end of min_interval",
+}
+"""What the words of `waits` mean."""
 
 _FACES = {
     State.IDLE: ("✓", Style.GOOD),
@@ -96,7 +104,7 @@ def change_lines(
     facts |= {f"! {words}": f"warning: {words}" for words in daemon.complaints}
     facts |= {status.name: _text([_summary(status, daemon, None)]) for status in statuses}
     lines = [text for key, text in facts.items() if before.get(key) != text]
-    lines += [f"{key.removeprefix('! ')}: no longer so" for key in before if key not in facts]
+    lines += [_gone(key) for key in before if key not in facts]
     before.clear()
     before.update(facts)
     return [line(Span(f"{local_time(now)}  ", Style.FAINT), text) for text in lines]
@@ -130,7 +138,7 @@ def _folded(one: Line, columns: int) -> list[Line]:
 
 
 def _cut(text: str, free: int) -> int:
-    """After how many characters to break a text of which so many cells fit: at least one, or nothing would end."""
+    """After how many characters to break a text of which so many cells fit."""
     fit, used = 0, 0
     for one in text:
         used += cells(one)
@@ -138,7 +146,11 @@ def _cut(text: str, free: int) -> int:
             break
         fit += 1
     space = text.rfind(" ", 1, fit + 1)
-    return space if space > fit // 2 else max(fit, 1)
+    return space if space > fit // 2 else fit
+
+
+def _gone(key: str) -> str:
+    return f"no longer so: {key[2:]}" if key.startswith("! ") else f"{key}: no longer mirrored"
 
 
 def _text(lines: Sequence[Line]) -> str:
@@ -163,7 +175,8 @@ def _face(status: MirrorStatus, daemon: DaemonInfo) -> tuple[str, str, Style]:
     word = status.state.value
     if status.state is State.SETTLING and not daemon.running:
         symbol, word = "•", "changed" if status.pushed or status.head else "new"
-    if status.state is State.IDLE and (status.pending_files or status.deferred or status.verified_at is None):
+    is_open = status.pending_files or status.deferred or status.verified_at is None or not status.looked
+    if status.state is State.IDLE and is_open:
         symbol, style = "•", Style.BUSY
     return symbol, word, style
 
@@ -233,14 +246,15 @@ def _pending(status: MirrorStatus, before: str = "") -> str:
     return f"{before}{files(status.pending_files)}, {human_bytes(status.pending_bytes)}{' pending' if before else ''}"
 
 
-def _waits(waits: Waits, now: float) -> str:
-    if waits.until is None:
-        return waits.why
-    left_s = waits.until - now
-    if left_s < 1:
-        return f"{waits.why}, until now"
-    clock = time.strftime("%H:%M:%S", time.localtime(waits.until)) if left_s < _DAY_S else local_time(waits.until)
-    return f"{waits.why}, until {clock} (in {duration(round(left_s))})"
+def _waits(waits: Mapping[str, Any], now: float) -> str:
+    why = _WHY.get(waits["why"], str(waits["why"]))
+    until = waits.get("until")
+    if not isinstance(until, int | float):
+        return why
+    if until - now < 1:
+        return f"{why}, now"
+    clock = time.strftime("%H:%M:%S", time.localtime(until)) if until - now < _DAY_S else local_time(until)
+    return f"{why}, {clock} (in {duration(round(until - now))})"
 
 
 def _verified(status: MirrorStatus, now: float | None) -> str:

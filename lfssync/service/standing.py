@@ -11,16 +11,19 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lfssync.answers import DaemonInfo, MirrorStatus, Waits
+from lfssync.answers import DaemonInfo, MirrorStatus
 from lfssync.errors import LfssyncError
-from lfssync.line.glance import Glance, glances
 from lfssync.model import Mirror, State, silent
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, running_daemon
 from lfssync.records.report import read_status
 from lfssync.service.control import ask
 from lfssync.service.protocol import Document, headway_of
+
+if TYPE_CHECKING:
+    from lfssync.line.glance import Glance
 
 PING_TIMEOUT_S = 2.0
 
@@ -60,6 +63,8 @@ class Onlooker:
         names = frozenset(mirror.name for mirror in mirrors)
         began = self._clock()
         if names and (began >= self._look_at or names != self._looked_at):
+            from lfssync.line.glance import glances
+
             self._looked_at = names
             self._found = glances([(mirror, self._places.mirror_state(mirror.name)) for mirror in mirrors])
             took_s = self._clock() - began
@@ -74,7 +79,7 @@ class Onlooker:
 def told(status: MirrorStatus, live: Document) -> MirrorStatus:
     """The record together with what the running daemon says about the mirror."""
     if waits := live.get("waits"):
-        status = replace(status, waits=Waits(str(waits["why"]), waits.get("until")))
+        status = replace(status, waits=waits)
     if status.state.is_working:
         progress = live.get("progress")
         return replace(status, progress=headway_of(progress)) if progress else status
@@ -101,7 +106,8 @@ def seen(status: MirrorStatus, found: Glance | None) -> MirrorStatus:
         files, size_bytes = found.files, found.size_bytes
     else:
         files = status.pending_files + found.files - min(len(status.deferred), found.files)
-        size_bytes = max(status.pending_bytes, found.size_bytes)
+        waiting_bytes = sum(one.size_bytes for one in status.deferred)
+        size_bytes = status.pending_bytes + max(found.size_bytes - waiting_bytes, 0)
     state = status.state
     if state in (State.IDLE, State.SETTLING):
         state = State.SETTLING if files or not is_delivered else State.IDLE

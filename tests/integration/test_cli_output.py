@@ -81,7 +81,7 @@ def mirror(tmp_path: Path) -> Path:
 def test_the_life_of_a_mirror_in_the_words_of_the_commands(mirror: Path, tmp_path: Path) -> None:
     assert said(run("list", folder=tmp_path)) == f"my-model  {mirror}  {tmp_path}/remote.git  main\n"
     status = said(run("status", folder=tmp_path))
-    assert "• my-model  idle, never verified on the remote\n" in status
+    assert "• my-model  new, never verified on the remote\n" in status
     first = said(run("sync", folder=tmp_path))
     assert re.fullmatch(r"my-model: 2 files added \(3\.0 MB\), verified at [0-9a-f]{7} in [0-9.]+ s\n", first)
     again = said(run("sync", "my-model", folder=tmp_path))
@@ -129,7 +129,7 @@ def test_documents_for_scripts(mirror: Path, tmp_path: Path) -> None:
     (mirror_status,) = status["mirrors"]
     assert list(mirror_status) == [
         *("name", "path", "remote", "branch", "state", "pending", "deferred", "head", "pushed", "verified_at"),
-        *("error", "tags", "scrubbed_at"),
+        *("error", "tags", "scrubbed_at", "progress", "waits", "looked"),
     ]
     assert (mirror_status["state"], mirror_status["pushed"], mirror_status["error"]) == ("idle", one["commit"], None)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", mirror_status["verified_at"])
@@ -147,7 +147,7 @@ def test_a_name_is_only_needed_where_there_is_a_choice_and_a_wrong_one_is_put_ri
     said(run("add", "other", folder=tmp_path))
     for words in (["log"], ["tag", "v1"]):
         assert complaint(run(*words, folder=tmp_path), 2) == (
-            "error: which mirror is meant?; name one of: my-model, other\n"
+            "error: there is more than one mirror; name one of: my-model, other\n"
         )
     said(run("wait", folder=tmp_path))  # may I shut down? is a question about all of them
     assert "name one of: my-model, other" in complaint(run("diff", "qqq", folder=tmp_path), 2)
@@ -270,29 +270,6 @@ def test_a_signal_ends_a_command_in_order(number: signal.Signals, mirror: Path, 
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out) == (130, "")
     assert err == "error: interrupted; run it again to go on from there\n"
-
-
-def test_watching_without_a_terminal_tells_what_changes(mirror: Path, tmp_path: Path) -> None:
-    process = start(["status", "--watch"], tmp_path)
-    assert process.stdout is not None
-    rows = iter(process.stdout.readline, "")
-    assert any("never verified" in row for row in rows)
-    said(run("sync", folder=tmp_path))
-    assert any(re.search(r"✓ my-model  idle, verified at", row) for row in rows)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(TIMEOUT_S) == 130
-    with process.stdout, process.stderr or process.stdout as errors:
-        assert errors.read() == ""
-
-
-def test_watching_on_a_terminal_is_drawn_in_place(mirror: Path, tmp_path: Path) -> None:
-    with running([*PROGRAM, "status", "--watch"], tmp_path, ENVIRONMENT) as session:
-        session.screen.shown_until("never verified")
-        said(run("sync", folder=tmp_path))
-        assert "\x1b[1A" in session.screen.shown_until("verified at")
-        session.screen.press("\x03")
-        assert "\x1b[?25h" in session.screen.rest()
-        assert session.exit_code() == 130
 
 
 def test_a_terminal_gets_colours_and_a_pipe_gets_none(mirror: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync import __version__
-from lfssync.answers import DaemonInfo, Headway, LogEntry, LogKind, MirrorStatus, Waits
+from lfssync.answers import DaemonInfo, Headway, LogEntry, LogKind, MirrorStatus
 from lfssync.commandline import documents, versiondocuments
 from lfssync.errors import BlockedError
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
@@ -69,7 +69,9 @@ def test_status_is_the_contracts_document() -> None:
 
 def test_what_goes_on_is_told_in_numbers() -> None:
     progress = Headway(State.UPLOADING, 2, 5, 1_000, 4_000, 500.4)
-    status = replace(STATUS, state=State.UPLOADING, progress=progress, waits=Waits("the night", NOON), looked=False)
+    status = replace(
+        STATUS, state=State.UPLOADING, progress=progress, waits={"why": "the night", "until": NOON}, looked=False
+    )
     (one,) = through_json(documents.status_document([status], DaemonInfo(True, 4242, NOON)))["mirrors"]
     assert one["progress"] == {
         "files": {"done": 2, "total": 5},
