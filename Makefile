@@ -17,6 +17,10 @@ KEY := $(shell { cat pyproject.toml; pwd; echo '$(MODEL) $(MODEL_SHA256)'; } | c
 FOR_DEMO := $(VENV)/installed-for-demo-$(KEY)
 FOR_TEST := $(VENV)/installed-for-test-$(KEY)
 
+# Another tool for the same job, which `make bench` measures beside lfssync; in an environment of its own.
+DVC := dvc==3.67.1
+BENCH_TOOLS := $(VENV)/installed-for-bench-$(KEY)
+
 # The training libraries have an environment of their own. Whether PyTorch comes as the small build for processors alone
 # is for pip's own settings to say (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL); that one suffices.
 ML_VENV := .venv-ml
@@ -50,7 +54,7 @@ test-ml: ## run real trainings, in .venv-ml with PyTorch (1.3 GB)
 run-test-ml: $(FOR_ML)
 	@$(PYTHON) -m pytest $(PYTEST_ARGS) tests/ml
 
-bench: $(FOR_TEST) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
+bench: $(BENCH_TOOLS) | system-for-bench ## measure, side by side with other tools; ROWS='http bare' for some rows only
 	@$(PYTHON) -m tests.benchmarks $(ROWS)
 
 soak: MINUTES ?= 30
@@ -86,7 +90,14 @@ system-for-demo:
 	@$(call system,git git-lfs)
 
 system-for-bench:
-	@$(call system,curl)
+	@$(call system,curl git-annex restic borg:borgbackup)
+
+$(BENCH_TOOLS): $(FOR_TEST)
+	@rm -rf $(VENV)/tools
+	$(PYTHON) -m venv $(VENV)/tools
+	echo 'installing $(DVC) into $(VENV)/tools'
+	$(VENV)/tools/bin/python -m pip install --quiet --disable-pip-version-check '$(DVC)'
+	touch $@
 
 system-for-test:
 	@$(call system,git git-lfs strace fish zsh setsid:util-linux mount mkfs.ext4:e2fsprogs \

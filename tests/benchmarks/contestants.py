@@ -50,13 +50,20 @@ class Model:
         return files
 
 
-def _remote(folder: Path, meter: Meter) -> Path:
+def new_remote(folder: Path, meter: Meter) -> Path:
     meter.run(["git", "init", "--quiet", "--bare", "remote.git"], folder)
     return folder / "remote.git"
 
 
-def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True) -> Prepare:
-    """`git add`, `git commit` and `git push` in a repository that tracks the weights with git-lfs."""
+def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True, first: bool = False) -> Prepare:
+    """`git add`, `git commit` and `git push` in a repository that tracks the weights with git-lfs.
+
+    Args:
+        model: What is in the directory.
+        lfs: Where LFS objects go, or None for the bare repository itself.
+        push: Whether the push counts.
+        first: The small files are new as well.
+    """
 
     def prepare(folder: Path, meter: Meter) -> Prepared:
         work = folder / "work"
@@ -64,14 +71,15 @@ def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True) -> Pr
         meter.run(["git", "lfs", "install", "--local"], work)  # with the hook that pushes objects
         (work / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
         write_tree(work / "small", model.small)
-        meter.run(["git", "remote", "add", "origin", str(_remote(folder, meter))], work)
+        meter.run(["git", "remote", "add", "origin", str(new_remote(folder, meter))], work)
         if lfs is not None:
             meter.run(["git", "config", "lfs.url", lfs.url], work)
             meter.run(["git", "config", "lfs.locksverify", "false"], work)
-        for words in (["add", "."], ["commit", "--quiet", "-m", "first"], ["push", "--quiet", "origin", "main"]):
-            meter.run(["git", *words], work)
+        if not first:
+            for words in (["add", "."], ["commit", "--quiet", "-m", "first"], ["push", "--quiet", "origin", "main"]):
+                meter.run(["git", *words], work)
+            touch_one(work)
         model.write_weights(work)
-        _touch_one(work)
 
         def timed() -> None:
             meter.run(["git", "add", "."], work)
@@ -84,32 +92,38 @@ def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True) -> Pr
     return prepare
 
 
-def lfssync(model: Model, lfs: LfsPlace | None = None, *, known: bool = False) -> Prepare:
+def lfssync(model: Model, lfs: LfsPlace | None = None, *, known: bool = False, first: bool = False) -> Prepare:
     """`lfssync sync`, which ends when the remote has confirmed everything.
 
     Args:
         model: What is in the directory.
         lfs: Where LFS objects go, or None for the bare repository itself.
         known: The remote has the objects already, so only staging, commit, push and proof are left.
+        first: The small files are new as well.
     """
 
     def prepare(folder: Path, meter: Meter) -> Prepared:
         directory = folder / "model"
         write_tree(directory / "small", model.small)
         (directory / "config.json").write_text("{}")
-        remote = _remote(folder, meter)
+        remote = new_remote(folder, meter)
         lines = ["[[mirror]]", f"path = {json.dumps(str(directory))}", f"remote = {json.dumps(str(remote))}"]
         if lfs is not None:
             lines += ['transfer = "http"', f"lfs_url = {json.dumps(lfs.url)}"]
         (folder / "config.toml").write_text("\n".join(lines) + "\n")
         extra = {"LFSSYNC_CONFIG": str(folder / "config.toml"), "LFSSYNC_STATE_DIR": str(folder / "state")}
-        meter.run([*LFSSYNC, "sync"], PROJECT, extra)
+        if not first:
+            meter.run([*LFSSYNC, "sync"], PROJECT, extra)
+            touch_one(directory)
         files = model.write_weights(directory)
         if known and lfs is not None:
             for file in files:
                 _put(file, lfs)
-        _touch_one(directory)
-        return lambda: meter.run([*LFSSYNC, "sync"], PROJECT, extra)
+
+        def timed() -> None:
+            meter.run([*LFSSYNC, "sync"], PROJECT, extra)
+
+        return timed
 
     return prepare
 
@@ -130,7 +144,7 @@ def delivered(model: Model, lfs: LfsPlace | None = None) -> Callable[[Path], Non
     return check
 
 
-def _touch_one(root: Path) -> None:
+def touch_one(root: Path) -> None:
     """Change one small file, if there are any."""
     small = root / "small" / "part-00000" / "0000000.json"
     if small.exists():
@@ -174,13 +188,15 @@ def _digest(file: Path) -> str:
     return hashed.hexdigest()
 
 
-def raw_upload(model: Model, lfs: LfsPlace) -> Prepare:
-    """The limit: curl puts the same files to the same server, two at a time, with neither hash nor proof."""
+def raw_upload(model: Model, lfs: LfsPlace, *, hashed: bool = False) -> Prepare:
+    """The limit: curl puts the same files to the same server, two at a time, without proof; it may hash them before."""
 
     def prepare(folder: Path, _: Meter) -> Prepared:
         files = model.write_weights(folder)
 
         def timed() -> None:
+            for file in files if hashed else ():
+                _digest(file)
             children = [
                 subprocess.Popen(
                     ["curl", "--silent", "--fail", "--upload-file", str(file), f"{lfs.store}/raw/{os.urandom(8).hex()}"]
