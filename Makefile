@@ -102,6 +102,7 @@ $(BENCH_TOOLS): $(FOR_TEST)
 system-for-test:
 	@$(call system,git git-lfs strace fish zsh setsid:util-linux mount mkfs.ext4:e2fsprogs \
 		mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs systemd-analyze:systemd \
+		useradd:passwd /usr/share/pam-configs/systemd:libpam-systemd /usr/lib/systemd/user/dbus.socket:dbus-user-session \
 		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus nginx:nginx-light)
 
 # $(1): what pip installs. An environment that works is brought up to date, any other is made anew.
@@ -119,12 +120,12 @@ echo 'installing $(1) into $(VENV)'
 $(PIP_INSTALL) --editable '$(1)'
 endef
 
-# $(1): programs that must be there; each is in the Debian package of the same name, or of the name after the colon.
+# $(1): programs, or files, that must be there; each is in the Debian package of the same name, or of that after the colon.
 define system
 missing=
 PATH="$$PATH:/usr/sbin:/sbin" # where servers are
 for program in $(1); do
-	command -v "$${program%:*}" >/dev/null || missing="$$missing $${program#*:}"
+	[ -e "$${program%:*}" ] || command -v "$${program%:*}" >/dev/null || missing="$$missing $${program#*:}"
 done
 if [ -z '$(if $(ALIVE),yes,$(HOST_PYTHON))' ]; then
 	missing="$$missing python3 python3-venv"

@@ -166,6 +166,30 @@ COMMANDS = (
         ("lfssync run",),
         (),
     ),
+    Command(
+        "service",
+        "Deliver",
+        "do that in the background, as a service of systemd",
+        "Installs a service of your own and starts it; removes, starts or stops it; shows how it is, or its log. "
+        "Exits with 3 when it does not run.",
+        (
+            "lfssync service install",
+            "lfssync service status",
+            "lfssync service logs -f                   # until Ctrl-C",
+            "sudo lfssync service install --system me  # where nobody logs in",
+        ),
+        (
+            Argument(
+                ("action",),
+                "install, uninstall, start, stop, status or logs",
+                "ACTION",
+                choices=("install", "uninstall", "start", "stop", "status", "logs"),
+            ),
+            switch("-f", "--follow", help="of logs: go on with what comes, until interrupted"),
+            option("-n", metavar="COUNT", default="50", help="of logs: how many lines (50)"),
+            option("--system", metavar="USER", help="the system's service that runs as this user; as root"),
+        ),
+    ),
     *VERSION_COMMANDS,
     CARD_COMMAND,
     Command(

@@ -2,7 +2,8 @@
 
 Console blocks must show exactly what the commands say (names of commits, times and the home's path are made alike), the
 commands of other shell blocks must succeed. What cannot run here, because it installs packages or talks to systemd,
-stands in blocks that are marked, and every line of those must be one that is known and checked. A host on the loopback
+stands in blocks that are marked, and every line of those must be one that is known and checked (`test_service` runs
+those about the service). A host on the loopback
 stands in for the one that the README names, through git's own `insteadOf`. A command, a language or a mark that is not
 known is an error.
 """
@@ -36,6 +37,7 @@ from tests.readme_session import PICTURE, ROOT, SHOWN_HOME, TIMEOUT_S, move_in, 
 
 TEXT = (ROOT / "README.md").read_text()
 ELSEWHERE = "<!-- for another machine -->"
+WITH_SYSTEMD = "<!-- for a machine with systemd -->"
 LANGUAGES = frozenset({"console", "python", "sh", "text", "toml"})
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.05
@@ -43,12 +45,17 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, its line in the README, and whether it is marked as not for here."""
+    """A fenced block: its language, its text, its line in the README, and what marks it as not for here."""
 
     language: str
     text: str
     line: int
-    is_elsewhere: bool
+    mark: str | None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is for another machine than this one."""
+        return self.mark is not None
 
     def __str__(self) -> str:
         """The name of the block in a report."""
@@ -60,8 +67,8 @@ def blocks(*languages: str) -> list[Block]:
     found = []
     for match in re.finditer(r"^(?:(<!--[^\n]*-->)\n)?```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
         mark, language, text = match.groups()
-        assert mark in (None, ELSEWHERE), mark
-        found.append(Block(language, text, TEXT.count("\n", 0, match.start(2)) + 1, mark is not None))
+        assert mark in (None, ELSEWHERE, WITH_SYSTEMD), mark
+        found.append(Block(language, text, TEXT.count("\n", 0, match.start(2)) + 1, mark))
     assert len(found) == len(re.findall(r"^```", TEXT, re.MULTILINE)) / 2
     return [block for block in found if block.language in languages]
 
@@ -224,17 +231,6 @@ def _cut(waiting: list[Block], text: str) -> tuple[list[Block], list[Block]]:
     return waiting[:at], waiting[at:]
 
 
-def test_the_unit_is_one_for_systemd(home: Path) -> None:
-    [install] = [block for block in blocks("sh") if "systemd/user" in block.text]
-    check_shell(install, home)
-    [unit] = (home / ".config" / "systemd" / "user").iterdir()
-    checked = run(f"systemd-analyze verify --user {unit}", home)
-    assert (checked.returncode, checked.stdout) == (0, "")
-    assert f"ExecStart={home}/.local/bin/lfssync run" in unit.read_text().splitlines()
-    for line in _elsewhere("systemctl --user enable"):
-        assert f"{line.split()[-1]}.service" == unit.name
-
-
 def test_commands_for_another_machine_are_known() -> None:
     makefile = (ROOT / "Makefile").read_text()
     programs = re.search(r"^system-for-demo:\n\t@\$\(call system,(.*)\)$", makefile, re.MULTILINE)
@@ -246,17 +242,9 @@ def test_commands_for_another_machine_are_known() -> None:
         "pass show git-token | lfssync login git.example.org --username me",
         "lfssync whoami hf",
         "lfssync logout hf",
-        "systemctl --user daemon-reload",
-        "systemctl --user enable --now lfssync",
-        "journalctl --user-unit lfssync --follow",
-        "loginctl enable-linger",
     )
-    assert sorted(_elsewhere("")) == sorted(known)
-
-
-def _elsewhere(beginning: str) -> list[str]:
-    lines = [line for block in blocks("sh") if block.is_elsewhere for line in block.text.splitlines()]
-    return [line.partition("#")[0].strip() for line in lines if line.startswith(beginning)]
+    lines = [line for block in blocks("sh") if block.mark == ELSEWHERE for line in block.text.splitlines()]
+    assert sorted(line.partition("#")[0].strip() for line in lines) == sorted(known)
 
 
 def test_there_are_no_other_blocks() -> None:
