@@ -6,7 +6,8 @@ The one thing to know: the field names of `MirrorStatus` are those of `status --
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -117,12 +118,91 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as a header names it: the type of its values, such as `F32`, and its sizes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(str(length) for length in self.shape)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A tensor that differs between two versions of a file; `old` is None for an added one, `new` for a removed one."""
+
+    name: str
+    old: Tensor | None
+    new: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class Difference:
-    """A path that differs between two revisions; `old` is None for an added path, `new` for a deleted one."""
+    """A path that differs between two revisions.
+
+    Args:
+        path: The path from the repository's root.
+        old: None for an added path.
+        new: None for a deleted path.
+        tensors: For a safetensors file, which of its tensors are others now; None where nobody looked.
+        unseen: Why nobody could look, for people; empty otherwise.
+    """
 
     path: bytes
     old: Version | None
     new: Version | None
+    tensors: tuple[TensorChange, ...] | None = None
+    unseen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a revision is.
+
+    Args:
+        commit: Its 40 hex digits.
+        at: When it was committed, in seconds since the epoch.
+        author: Name and address, for people.
+        message: The commit's message.
+        files: All its files, each with its path from the repository's root, sorted.
+        tags: Tags that point at it.
+        step: The step of the training, or None.
+        metrics: What was measured at that step.
+        telling: The gist of what the trainer said, for people; may be empty.
+    """
+
+    commit: str
+    at: float
+    author: str
+    message: str
+    files: tuple[tuple[bytes, Version], ...]
+    tags: tuple[str, ...] = ()
+    step: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    telling: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """The sizes of all files together."""
+        return sum(version.size_bytes for _, version in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag and what it points at.
+
+    Args:
+        name: Its short name.
+        at: When it was made, in seconds since the epoch; for a light one, when its commit was.
+        message: Its text; empty for a light one.
+        revision: What it points at.
+    """
+
+    name: str
+    at: float
+    message: str
+    revision: Revision
 
 
 @dataclass(frozen=True, slots=True)

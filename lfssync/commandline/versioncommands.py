@@ -18,9 +18,12 @@ def tag(arguments: Namespace, places: Places) -> int:
     from lfssync.commandline import versionoutput
     from lfssync.service import operations
 
+    version = _wanted_version(arguments)
     mirror, does = choosing.one(arguments, places)
+    if version is None:
+        version = operations.next_version(places, mirror, arguments.next)
     with choosing.monitor(arguments, mirror.name) as monitor:
-        release = does.tag(mirror, arguments.version, arguments.message, arguments.at, monitor)
+        release = does.tag(mirror, version, arguments.message, arguments.at, monitor)
     terminal.emit(versionoutput.tagged_lines(mirror.name, release))
     if arguments.page:
         page = operations.page(places, mirror, release.version, arguments.message)
@@ -28,14 +31,70 @@ def tag(arguments: Namespace, places: Places) -> int:
     return 0
 
 
+def _wanted_version(arguments: Namespace) -> str | None:
+    """The version that was asked for by name; None for the next one. The only word before that is the mirror's name."""
+    version: str | None = arguments.version
+    if arguments.next is None:
+        if version is None:
+            raise UserError("no version given", "for example: lfssync tag v1.0.0, or lfssync tag --next minor")
+        return version
+    if version is not None and arguments.name is not None:
+        raise UserError("VERSION and --next do not go together", "leave one of them out")
+    arguments.name = version
+    return None
+
+
+def tags(arguments: Namespace, places: Places) -> int:
+    """Show the releases."""
+    from lfssync.service import operations
+
+    limit = _limit(arguments)
+    mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
+    listing = operations.tags(places, mirror, limit)
+    if listing.unreached is not None:
+        terminal.warn(listing.unreached.about(mirror.name))
+    if arguments.json:
+        from lfssync.commandline import versiondocuments
+
+        terminal.emit_json(versiondocuments.tags_document(mirror.name, listing))
+    else:
+        from lfssync.commandline import versionoutput
+
+        terminal.emit(versionoutput.tags_lines(listing))
+    return 0
+
+
+def show(arguments: Namespace, places: Places) -> int:
+    """Show what a revision is."""
+    from lfssync.service import operations
+
+    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    revision = operations.show_revision(places, mirror, arguments.revision)
+    if arguments.json:
+        from lfssync.commandline import versiondocuments
+
+        terminal.emit_json(versiondocuments.show_document(mirror.name, revision))
+    else:
+        from lfssync.commandline import versionoutput
+
+        terminal.emit(versionoutput.show_lines(revision))
+    return 0
+
+
+def _limit(arguments: Namespace) -> int:
+    """The number of `-n`."""
+    if not arguments.n.isdecimal() or not int(arguments.n):
+        raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
+    return int(arguments.n)
+
+
 def log(arguments: Namespace, places: Places) -> int:
     """Show what was committed, released and refused."""
     from lfssync.service import operations
 
-    if not arguments.n.isdecimal() or not int(arguments.n):
-        raise UserError(f"-n {arguments.n} is not a number above 0", "for example: lfssync log -n 20")
+    limit = _limit(arguments)
     mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
-    entries = operations.log(places, mirror, int(arguments.n))
+    entries = operations.log(places, mirror, limit)
     if arguments.json:
         from lfssync.commandline import versiondocuments
 
@@ -49,11 +108,18 @@ def log(arguments: Namespace, places: Places) -> int:
 
 def diff(arguments: Namespace, places: Places) -> int:
     """Show what changed between two revisions."""
-    from lfssync.commandline import versionoutput
     from lfssync.service import operations
 
     mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
-    terminal.emit(versionoutput.difference_lines(operations.diff(places, mirror, arguments.old, arguments.new)))
+    differences = operations.diff(places, mirror, arguments.old, arguments.new)
+    if arguments.json:
+        from lfssync.commandline import versiondocuments
+
+        terminal.emit_json(versiondocuments.diff_document(mirror.name, differences))
+    else:
+        from lfssync.commandline import versionoutput
+
+        terminal.emit(versionoutput.difference_lines(differences))
     return 0
 
 

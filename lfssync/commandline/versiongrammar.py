@@ -24,14 +24,29 @@ VERSION_COMMANDS = (
         "release the present state under a version",
         "Brings everything to the remote, puts an annotated tag on it and verifies the tag there. "
         "A tag that exists is never moved.",
-        ('lfssync tag v2.0.1 -m "Longer context"',),
+        ('lfssync tag v2.0.1 -m "Longer context"', "lfssync tag --next minor my-model"),
         (
-            Argument(("version",), "the tag's name, such as v2.0.1", "VERSION"),
+            Argument(("version",), "the tag's name, such as v2.0.1; not with --next", "VERSION", Count.AT_MOST_ONE),
             MAYBE_MIRROR,
-            option("-m", "--message", metavar="TEXT", help="the tag's message"),
+            Argument(
+                ("--next",),
+                "count the highest version that there is up: major, minor or patch",
+                "PART",
+                choices=("major", "minor", "patch"),
+            ),
+            option("-m", "--message", metavar="TEXT", help="the tag's message; what is in the release goes below it"),
             option("--at", metavar="REVISION", help="tag this revision instead of the present state"),
             switch("--page", help="make a release page of it, where the host has such pages"),
         ),
+    ),
+    Command(
+        "tags",
+        "Versions",
+        "show the releases",
+        "Versions come first, the highest at the top; then all other tags, the youngest at the top. The remote says "
+        "which there are.",
+        ("lfssync tags my-model -n 5",),
+        (MAYBE_MIRROR, option("-n", metavar="COUNT", default="20", help="how many at most (20)"), JSON),
     ),
     Command(
         "log",
@@ -46,13 +61,23 @@ VERSION_COMMANDS = (
         "Versions",
         "show what changed between two revisions",
         "Compares REV1 with REV2; without REV2 with the newest commit; without both, what the newest commit changed. "
-        "LFS files are shown by size and oid.",
+        "LFS files are shown by size and oid, safetensors files also by the tensors that differ: for those only the "
+        "beginning of a file is read.",
         ("lfssync diff my-model v2.0.0 v2.0.1",),
         (
             ONE_MIRROR,
             Argument(("old",), "the older revision: a tag, branch or commit", "REV1", Count.AT_MOST_ONE),
             Argument(("new",), "the newer revision", "REV2", Count.AT_MOST_ONE),
+            JSON,
         ),
+    ),
+    Command(
+        "show",
+        "Versions",
+        "show what a revision is",
+        "Its commit, date, author and message, its tags, what the training said, and its files by size and oid.",
+        ("lfssync show my-model v2.0.1",),
+        (ONE_MIRROR, Argument(("revision",), "a tag, branch or commit", "REV"), JSON),
     ),
     Command(
         "restore",

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Difference, LogEntry, LogKind, Version
+from lfssync.answers import Difference, LogEntry, LogKind, TensorChange, Version
 from lfssync.commandline.output import SHORT_LFS_OID, SHORT_OID, columns, files, local_time, short
 from lfssync.commandline.terminal import Line, Span, Style, line
 from lfssync.model import human_bytes, show
 
 if TYPE_CHECKING:
-    from lfssync.answers import Release
+    from lfssync.answers import Release, Revision
     from lfssync.versions.restore import RestoreResult
+    from lfssync.versions.tags import Listing
+
+TENSORS = 50
+"""So many tensors of a file are shown; `--json` has all."""
 
 _LOG_STYLES = {
     LogKind.COMMIT: Style.PLAIN,
@@ -57,12 +61,78 @@ def log_lines(entries: Sequence[LogEntry]) -> list[Line]:
 
 
 def difference_lines(differences: Sequence[Difference]) -> list[Line]:
-    """The answer of `diff`: `A`, `M` or `D`, the path, the sizes and, for LFS files, the oids."""
+    """The answer of `diff`: `A`, `M` or `D`, the path, the sizes and, for LFS files, the oids; then the tensors."""
     if not differences:
         return [line("no differences")]
-    rows = [(show(one.path), _both(one, _size), _both(one, _identity)) for one in differences]
-    letters = [_letter(one) for one in differences]
-    return [line(letter, "  ", *cells) for letter, cells in zip(letters, columns(rows), strict=True)]
+    rows = columns([(show(one.path), _both(one, _size), _both(one, _identity)) for one in differences])
+    lines: list[Line] = []
+    for one, cells in zip(differences, rows, strict=True):
+        lines += [line(_letter(one), "  ", *cells), *_tensor_lines(one)]
+    return lines
+
+
+def _tensor_lines(difference: Difference) -> list[Line]:
+    """What changed within a safetensors file."""
+    if difference.unseen:
+        return [line(Span(f"     tensors not compared: {difference.unseen}", Style.FAINT))]
+    if difference.tensors is None:
+        return []
+    if not difference.tensors:
+        return [line(Span("     the same tensors, with other values", Style.FAINT))]
+    lines = [_tensor_line(one) for one in difference.tensors[:TENSORS]]
+    more = len(difference.tensors) - TENSORS
+    return [*lines, line(Span(f"     … and {more} more tensors", Style.FAINT))] if more > 0 else lines
+
+
+def _tensor_line(change: TensorChange) -> Line:
+    if change.old is None:
+        return line("     ", Span("+", Style.GOOD), f" {change.name}  {change.new}")
+    if change.new is None:
+        return line("     ", Span("-", Style.BAD), f" {change.name}  {change.old}")
+    return line("     ", Span("~", Style.BUSY), f" {change.name}  {change.old} → {change.new}")
+
+
+def tags_lines(listing: Listing) -> list[Line]:
+    """The answer of `tags`: name, commit, date, size, what the training said, and the first line of the message."""
+    if not listing.tags:
+        return [line("no releases yet; make one with: lfssync tag v1.0.0")]
+    rows = [
+        (
+            tag.name,
+            short(tag.revision.commit),
+            local_time(tag.at),
+            human_bytes(tag.revision.size_bytes),
+            f"step {tag.revision.step}" if tag.revision.step is not None else "",
+            _subject(tag.message, tag.name),
+        )
+        for tag in listing.tags
+    ]
+    lines = [line(Span(name, Style.GOOD), *cells) for name, *cells in columns(rows)]
+    more = listing.total - len(listing.tags)
+    return [*lines, line(Span(f"… and {more} more; -n shows more of them", Style.FAINT))] if more > 0 else lines
+
+
+def _subject(message: str, name: str) -> str:
+    first = message.partition("\n")[0]
+    return "" if first == name else first
+
+
+def show_lines(revision: Revision) -> list[Line]:
+    """The answer of `show`."""
+    of_lfs = sum(1 for _, version in revision.files if version.lfs_oid)
+    total = f"{files(len(revision.files))}, {human_bytes(revision.size_bytes)}, {of_lfs} in LFS"
+    fields = [
+        ("commit", revision.commit),
+        ("tags", ", ".join(revision.tags)),
+        ("date", local_time(revision.at)),
+        ("author", revision.author),
+        ("training", revision.telling),
+        ("holds", total),
+    ]
+    head = [line(Span(f"{name:<9} ", Style.FAINT), text) for name, text in fields if text]
+    message = [line("    ", text) for text in revision.message.split("\n")]
+    rows = columns([(show(path), _size(version), _identity(version)) for path, version in revision.files])
+    return [*head, (), *message, (), *(line(*cells) for cells in rows)]
 
 
 def _letter(difference: Difference) -> Span:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 
+from lfssync.answers import Tensor
 from lfssync.formats.reading import Finding, Reader, unknown
 
 _LENGTH_BYTES = 8
@@ -16,14 +16,6 @@ _HEADER_MAX_BYTES = 100_000_000
 """The library itself takes no larger header."""
 
 _LOOKED_INTO_BYTES = 32 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A tensor as the header names it: the type of its values, such as `F32`, and its sizes."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def tensors(reader: Reader, limit_bytes: int = _LOOKED_INTO_BYTES) -> dict[str, Tensor] | None:

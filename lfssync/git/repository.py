@@ -138,6 +138,10 @@ class Repository:
         """The blobs behind object names such as `<commit>:<path>`; None where there is no blob of that name."""
         return [content if kind == b"blob" else None for kind, _, content in self._ask("--batch", names)]
 
+    def texts(self, oids: Sequence[str]) -> list[tuple[bytes, bytes]]:
+        """Kind and raw content of objects, such as commits and tags; an empty kind where there is none."""
+        return [(kind, content) for kind, _, content in self._ask("--batch", [oid.encode() for oid in oids])]
+
     def kinds(self, names: Sequence[bytes]) -> list[bytes]:
         """What is behind object names: `blob`, `tree` or `commit`; empty where there is nothing."""
         return [kind for kind, _, _ in self._ask("--batch-check", names)]

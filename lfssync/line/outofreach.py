@@ -70,6 +70,10 @@ class Unreached:
         """See `Transfer.download`."""
         self._refuse()
 
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes:
+        """See `Transfer.part`."""
+        self._refuse()
+
 
 def reached(make: Callable[[], Transfer], was_there: bool, endpoint: str) -> Transfer | Unreached:
     """The transfer to a remote, or what stands in for it.

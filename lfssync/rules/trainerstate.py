@@ -1,4 +1,4 @@
-"""What a trainer says about a checkpoint: step, epoch, loss; for the commit message. Pure.
+"""What a trainer says about a checkpoint: step, epoch, metrics; for commit messages and releases. Pure.
 
 The one thing to know: the file comes from whoever writes into the directory, so anything may be in it. What is not
 what it should be is left out, and the rest is short and printable.
@@ -11,14 +11,33 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 NAME = b"trainer_state.json"
 MAX_BYTES = 32 << 20
 _METRICS = 3
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,40}")
+_NO_MEASURE = frozenset({"step", "epoch"})
 _NO_METRIC = re.compile(r"eval_(.+_)?(runtime|time|per_second)")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a trainer says about a checkpoint.
+
+    Args:
+        step: How many steps were done, or None.
+        epoch: The same in epochs.
+        metrics: What was measured at this very step, by name, such as `eval_loss`; finite numbers only.
+        telling: The gist of it for people, such as `step 500, epoch 2.0, eval_loss 1.234`; may be empty.
+    """
+
+    step: int | None = None
+    epoch: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    telling: str = ""
 
 
 def summary(text: bytes) -> str:
@@ -27,23 +46,59 @@ def summary(text: bytes) -> str:
     Args:
         text: The content of the file.
     """
+    return training(text).telling
+
+
+def training(text: bytes) -> Training:
+    """What is in a `trainer_state.json`; all empty when nothing is.
+
+    Args:
+        text: The content of the file.
+    """
     try:
         state = json.loads(text)
     except (ValueError, RecursionError):
-        return ""
-    return ", ".join(_parts(state)) if isinstance(state, dict) else ""
-
-
-def _parts(state: dict[str, Any]) -> Iterator[str]:
+        return Training()
+    if not isinstance(state, dict):
+        return Training()
     step = state.get("global_step")
-    if isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 1 << 63:
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 1 << 63:
+        step = None
+    epoch = _number(state.get("epoch"))
+    if epoch is not None and not math.isfinite(epoch):
+        epoch = None
+    entries = _entries(state)
+    return Training(step, epoch, _measured(entries, step), ", ".join(_parts(state, step)))
+
+
+def _entries(state: dict[str, Any]) -> list[dict[str, Any]]:
+    history = state.get("log_history")
+    return [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+
+
+def _measured(entries: list[dict[str, Any]], step: int | None) -> dict[str, float]:
+    """The last value of each metric; not those of an earlier step, which tell about other weights."""
+    found: dict[str, float] = {}
+    for entry in entries:
+        if step is not None and entry.get("step", step) != step:
+            continue
+        for name, value in entry.items():
+            number = _number(value)
+            if name not in _NO_MEASURE and number is not None and math.isfinite(number) and _NAME.fullmatch(name):
+                found[name] = number
+    return found
+
+
+def _parts(state: dict[str, Any], step: int | None) -> Iterator[str]:
+    if step is not None:
         yield f"step {step}"
     epoch = _number(state.get("epoch"))
     if epoch is not None:
         yield f"epoch {round(epoch, 2)}"
-    history = state.get("log_history")
-    entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
-    evaluated = next((entry for entry in reversed(entries) if any(is_metric(name) for name in entry)), {})
+    entries = _entries(state)
+    evaluated: dict[str, Any] = next(
+        (entry for entry in reversed(entries) if any(is_metric(name) for name in entry)), {}
+    )
     found = {name: value for name in evaluated if is_metric(name) and (value := _number(evaluated[name])) is not None}
     if not found:
         losses = [{"loss": loss} for entry in entries if (loss := _number(entry.get("loss"))) is not None]

@@ -14,7 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync.answers import DaemonInfo, Difference, LogEntry, Login, Logout, MirrorStatus, PushResult, Scrubbed
+from lfssync.answers import (
+    DaemonInfo,
+    Difference,
+    LogEntry,
+    Login,
+    Logout,
+    MirrorStatus,
+    PushResult,
+    Revision,
+    Scrubbed,
+)
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Mirror, Monitor, show, silent
 from lfssync.places import Places, mirror_name
@@ -27,11 +37,13 @@ from lfssync.service.standing import PING_TIMEOUT_S, Onlooker, daemon_info
 if TYPE_CHECKING:
     from lfssync.configuration.patterns import MirrorPattern
     from lfssync.hosts import Wish
+    from lfssync.line.workbench import Session
     from lfssync.versions.restore import RestoreResult
+    from lfssync.versions.tags import Listing
 
 __all__ = [
-    "DaemonInfo", "Onlooker", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "page", "push",
-    "remove", "restore", "run", "scrub", "status", "whoami",
+    "DaemonInfo", "Onlooker", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "next_version",
+    "page", "push", "remove", "restore", "run", "scrub", "show_revision", "status", "tags", "whoami",
 ]  # fmt: skip
 
 PURGE_TIMEOUT_S = 60.0
@@ -56,7 +68,41 @@ def diff(places: Places, mirror: Mirror, old: str | None, new: str | None) -> li
     """What differs between two revisions."""
     from lfssync.versions import history
 
-    return history.diff(mirror, places.mirror_state(mirror.name), old, new)
+    session = _looking(places)
+    return stoppable(session, lambda: history.diff(mirror, places.mirror_state(mirror.name), old, new, session))
+
+
+def show_revision(places: Places, mirror: Mirror, revision: str) -> Revision:
+    """What a revision is."""
+    from lfssync.versions import history
+
+    session = _looking(places)
+    return stoppable(session, lambda: history.show(mirror, places.mirror_state(mirror.name), revision, session))
+
+
+def tags(places: Places, mirror: Mirror, limit: int) -> Listing:
+    """The tags of a mirror, the newest first."""
+    from lfssync.versions import tags as tagging
+
+    session = _looking(places)
+    return stoppable(session, lambda: tagging.listing(mirror, places.mirror_state(mirror.name), limit, session))
+
+
+def next_version(places: Places, mirror: Mirror, part: str) -> str:
+    """The version that comes next; `part` is `major`, `minor` or `patch`."""
+    from lfssync.rules.versionnumbers import Raise
+    from lfssync.versions import tags as tagging
+
+    session, what = _looking(places), Raise(part)
+    return stoppable(session, lambda: tagging.next_version(mirror, places.mirror_state(mirror.name), what, session))
+
+
+def _looking(places: Places) -> Session:
+    """For whoever looks only, but may have to ask the remote."""
+    from lfssync.credentials.ladder import Ladder
+    from lfssync.line.workbench import Session
+
+    return Session(login=Ladder.configured(places, os.environ))
 
 
 def restore(places: Places, mirror: Mirror, destination: Path, revision: str | None, monitor: Monitor) -> RestoreResult:

@@ -69,3 +69,12 @@ class Transfer(Protocol):
 
     def download(self, lfs: LfsObject, destination: Path, monitor: Monitor) -> None:
         """Write an object into a new file, complete and with the right hash, or not at all."""
+
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes | None:
+        """Some bytes of an object, which nothing proves; None where this way gives whole objects only.
+
+        Args:
+            lfs: The object.
+            offset: Where they begin, in bytes.
+            count: How many, at most; fewer at its end.
+        """

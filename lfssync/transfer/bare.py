@@ -142,6 +142,18 @@ class BareTransfer:
             finally:
                 os.close(fd)
 
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes:
+        """See `Transfer.part`."""
+        with _translated(self.repository):
+            try:
+                fd = os.open(self.file(lfs), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise LfssyncError(f"{self.repository} does not hold the LFS object {lfs.oid}", _REMEDY) from None
+            try:
+                return os.pread(fd, count, offset)
+            finally:
+                os.close(fd)
+
 
 def _write(source: Source, temporary: Path, monitor: Monitor) -> bool:
     size = source.lfs.size_bytes

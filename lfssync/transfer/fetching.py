@@ -29,6 +29,9 @@ _REMEDY = "sync the mirror that still has the file"
 _BLOCK_BYTES = 128 << 10
 """What a connection brings is kept in steps of this size, and one that brought so much has earned new patience."""
 
+_SKIPPED_BYTES = 8 << 20
+"""A server that knows no ranges is listened to so far for the part that was asked of it."""
+
 
 @dataclass(slots=True)
 class Fetching:
@@ -114,12 +117,7 @@ class Fetching:
             raise TransientError(f"{self._place} gives only a part of {self._name}", "it is tried again")
 
     def _link(self) -> Action:
-        standing = self.api.ask(Operation.DOWNLOAD, [self.lfs])[self.lfs]
-        if isinstance(standing, Wanted):
-            return standing.actions["download"]
-        assert isinstance(standing, Failed)
-        error = failure(standing, f"{self._place} does not give {self._name}")
-        raise error if isinstance(error, AuthError | TransientError) else LfssyncError(error.message, _REMEDY)
+        return _link(self.api, self.lfs, self._name)
 
     def _goes_on(self, stream: Stream) -> bool:
         """Whether an answer with a part begins where the file ends."""
@@ -153,3 +151,53 @@ class Fetching:
     @property
     def _name(self) -> str:
         return named(self.lfs, os.fsencode(self.destination.name))
+
+
+def _link(api: Api, lfs: LfsObject, name: str) -> Action:
+    """Where the server gives an object."""
+    standing = api.ask(Operation.DOWNLOAD, [lfs])[lfs]
+    if isinstance(standing, Wanted):
+        return standing.actions["download"]
+    assert isinstance(standing, Failed)
+    error = failure(standing, f"{api.place(Operation.DOWNLOAD).url} does not give {name}")
+    raise error if isinstance(error, AuthError | TransientError) else LfssyncError(error.message, _REMEDY)
+
+
+def peek(api: Api, lfs: LfsObject, offset: int, count: int) -> bytes:
+    """Some bytes of an object, without the rest of it and without a proof.
+
+    Args:
+        api: The server.
+        lfs: The object.
+        offset: Where they begin, in bytes.
+        count: How many, at most; fewer at its end.
+
+    Raises:
+        LfssyncError: The server does not have the object, or gives it only from its beginning and that is not asked.
+    """
+    count = min(count, lfs.size_bytes - offset)
+    if count <= 0:
+        return b""
+    return persist(lambda: _peeked(api, lfs, offset, count), api.stop, api.patience)
+
+
+def _peeked(api: Api, lfs: LfsObject, offset: int, count: int) -> bytes:
+    name = named(lfs)
+    errand = Errand(_link(api, lfs, name), "GET", "does not give")
+    errand = replace(errand, headers={"Range": f"bytes={offset}-{offset + count - 1}"})
+    place = api.place(Operation.DOWNLOAD).url
+    found = bytearray()
+    with api.open(Operation.DOWNLOAD, request(errand), errand.action.authenticated) as stream:
+        if not 200 <= stream.status < 300:
+            checked(stream.answer(), errand, name)
+        told = re.match(r"bytes (\d+)-", stream.headers.get("Content-Range", ""))
+        if stream.status == 206 and (told is None or int(told[1]) != offset):
+            raise LfssyncError(f"{place} gives another part of {name} than was asked for", "ask who runs it")
+        skipped = offset if stream.status != 206 else 0
+        if skipped > _SKIPPED_BYTES:
+            raise LfssyncError(f"{place} gives {name} only from its beginning", "restore it to look into it")
+        for block in stream.blocks(_BLOCK_BYTES):
+            found += block
+            if len(found) >= skipped + count:  # leaving the block closes the connection, whatever else was to come
+                return bytes(found[skipped : skipped + count])
+    raise TransientError(f"{place} gives only a part of {name}", "it is tried again")

@@ -186,6 +186,10 @@ class GitLfsTransfer:
             )
         monitor(Progress(State.STAGING, path, lfs.size_bytes, lfs.size_bytes))
 
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes | None:
+        """See `Transfer.part`: git-lfs knows whole objects only."""
+        return self._folder.part(lfs, offset, count) if self._folder is not None else None
+
     def _settings(self, remote: str, setting: str) -> list[str]:
         settings = (f"remote.{remote}.url={self._url}", setting, *_PINNED)
         return [word for one in settings for word in ("-c", one)]

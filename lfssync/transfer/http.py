@@ -30,7 +30,7 @@ from lfssync.transfer.api import Api, Login
 from lfssync.transfer.batch import OFFERED, Operation, Present, Standing, Wanted, batches
 from lfssync.transfer.body import ContentChanged, Throttle
 from lfssync.transfer.endpoint import Discovery
-from lfssync.transfer.fetching import Fetching
+from lfssync.transfer.fetching import Fetching, peek
 from lfssync.transfer.locks import locked
 from lfssync.transfer.multipart import uploaders as in_parts
 from lfssync.transfer.sending import Halted, Sending, Standpoint
@@ -144,6 +144,10 @@ class HttpTransfer:
             self._api.client.each(lambda one: one.fetch(), [fetching])
         except Halted as halted:
             raise halted.error from None
+
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes:
+        """See `Transfer.part`."""
+        return self._api.client.each(lambda one: peek(self._api, one, offset, count), [lfs])[0]
 
     def _ask(self, operation: Operation, objects: Sequence[LfsObject]) -> dict[LfsObject, Standing]:
         """Ask about any number of objects; what the server wants to have is kept for sending it."""

@@ -55,6 +55,10 @@ class StockIfNeeded:
         """See `Transfer.download`."""
         self._done(lambda transfer: transfer.download(lfs, destination, monitor))
 
+    def part(self, lfs: LfsObject, offset: int, count: int) -> bytes | None:
+        """See `Transfer.part`."""
+        return self._done(lambda transfer: transfer.part(lfs, offset, count))
+
     def _done(self, action: Callable[[Transfer], R]) -> R:
         try:
             return action(self._now)

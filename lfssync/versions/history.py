@@ -1,4 +1,4 @@
-"""The past of a mirror: what `log` and `diff` show. Reads git and writes nothing.
+"""The past of a mirror: what `log`, `diff` and `show` show. Reads git and writes nothing.
 
 The one thing to know: a difference is told in the sizes of the *contents*: of the LFS object where there is one, not
 of the 129 bytes of its pointer.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lfssync.answers import Difference, LogEntry, LogKind, Version
+from lfssync.answers import Difference, LogEntry, LogKind, Revision
 from lfssync.errors import UserError
-from lfssync.git import workingcopy
-from lfssync.git.fastimport import Edit
-from lfssync.git.gitcommand import Git, clean_environment
-from lfssync.git.repository import Repository
+from lfssync.git.gitcommand import clean_environment
+from lfssync.line.workbench import Session
 from lfssync.model import Mirror
 from lfssync.records.store import reading
-from lfssync.versions.releases import resolve
+from lfssync.versions import training, trees
+from lfssync.versions.contents import Contents
+from lfssync.versions.looking import contents, own, seeing
+from lfssync.versions.tensors import compared
 
 
 def log(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
@@ -64,35 +65,61 @@ def _commits(mirror: Mirror, state_dir: Path, limit: int) -> list[LogEntry]:
                 return []  # no commit yet
 
 
-def diff(mirror: Mirror, state_dir: Path, old: str | None, new: str | None) -> list[Difference]:
-    """What differs between two revisions, by path.
+def diff(
+    mirror: Mirror, state_dir: Path, old: str | None, new: str | None, session: Session | None = None
+) -> list[Difference]:
+    """What differs between two revisions, by path; for safetensors files also which tensors do.
 
     Args:
         mirror: The mirror.
         state_dir: Its state folder.
         old: A tag, a branch or a commit; None for the commit before `new`.
         new: The same; None for what was committed last.
+        session: When to stop, and who knows the login, should the remote have to be asked.
 
     Raises:
         UserError: A revision is unknown.
     """
-    folder = state_dir / "repo.git"
-    if not (folder / "HEAD").is_file():
+    session = session or Session()
+    names = (new or mirror.branch, *([old] if old else []))
+    if (repository := own(mirror, state_dir, session)) is None or not repository.refs().head:
         raise UserError(f"{mirror.name} has no commit yet", f"run lfssync sync {mirror.name} first")
-    copy = workingcopy.find(mirror.path) if mirror.path.is_dir() else None
-    repository = Repository(Git(folder, copy.objects if copy else None), mirror.branch)
-    new_oid = resolve(repository, new or mirror.branch)
-    old_oid = resolve(repository, old) if old else repository.before(new_oid)
-    before = {edit.path: edit for edit in repository.differences(new_oid, old_oid)}
-    after = {edit.path: edit for edit in repository.differences(old_oid, new_oid)}
-    oids = [edit.blob_oid for edit in (*before.values(), *after.values()) if edit.blob_oid]
-    pointers, sizes_bytes = repository.pointers(oids), repository.sizes_bytes(oids)
+    with seeing(mirror, state_dir, session, names) as (repository, commits), reading(state_dir / "state.db") as store:
+        old_oid = commits[1] if old else repository.before(commits[0])
+        found = trees.differences(repository, old_oid, commits[0])
+        return compared(contents(mirror, state_dir, repository, store, session), found)
 
-    def version(edit: Edit) -> Version | None:
-        if edit.blob_oid is None or edit.git_mode is None:
-            return None
-        lfs = pointers.get(edit.blob_oid)
-        size_bytes = lfs.size_bytes if lfs else sizes_bytes.get(edit.blob_oid, 0)
-        return Version(edit.git_mode, size_bytes, edit.blob_oid, lfs.oid if lfs else None)
 
-    return [Difference(path, version(before[path]), version(after[path])) for path in sorted(after)]
+def show(mirror: Mirror, state_dir: Path, revision: str, session: Session | None = None) -> Revision:
+    """What a revision is.
+
+    Args:
+        mirror: The mirror.
+        state_dir: Its state folder.
+        revision: A tag, a branch or a commit.
+        session: When to stop, and who knows the login, should the remote have to be asked.
+
+    Raises:
+        UserError: It is unknown here and on the remote.
+    """
+    session = session or Session()
+    with (
+        seeing(mirror, state_dir, session, (revision,)) as (repository, (commit,)),
+        reading(state_dir / "state.db") as store,
+    ):
+        return described(contents(mirror, state_dir, repository, store, session), commit)
+
+
+def described(near: Contents, commit: str) -> Revision:
+    """What a commit is."""
+    git = near.repository.git
+    words = git.run("log", "-1", "--format=%ct%x00%an <%ae>%x00%B", commit).stdout.decode("utf-8", "backslashreplace")
+    at, author, message = words.split("\0", 2)
+    listed = git.run("for-each-ref", f"--points-at={commit}", "--format=%(refname:strip=2)", "refs/tags").stdout
+    tags = tuple(listed.decode("utf-8", "surrogateescape").split("\n")[:-1])
+    files = trees.files(near.repository, commit)
+    told = training.of(near, files)
+    return Revision(
+        commit, float(at), author, message.strip("\n"), tuple(sorted(files.items())), tags,
+        told.step, told.metrics, told.telling,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
-from lfssync.git.repository import Refs, Repository
+from lfssync.git.repository import Refs
 from lfssync.git.workingcopy import WorkingCopy
 from lfssync.line.classification import is_text_like_a_pointer, lfs_files
 from lfssync.line.workbench import Session, Workbench, open_bench
@@ -22,7 +22,12 @@ from lfssync.model import Mirror, Receipt
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import Store
+from lfssync.rules import releasenotes
 from lfssync.rules.refnames import check_tag
+from lfssync.versions import training, trees
+from lfssync.versions.contents import Contents
+from lfssync.versions.looking import resolve
+from lfssync.versions.tags import before, on_remote
 
 _LOCK_WAIT_S = 3600.0
 
@@ -36,7 +41,7 @@ def release(
         mirror: The mirror, synced already.
         state_dir: Its state folder.
         version: The tag's name.
-        text: The tag's message, or None for the name itself.
+        text: The tag's message, or None for the name itself; notes about what is in the release stand below it.
         revision: What to tag: a tag, a branch or a commit; None for what was synced last.
         session: Who watches, and when to stop.
 
@@ -87,12 +92,24 @@ def _release(
     now = time.time()
     bench.securing.confirm(mirror.path, now, again=False)
     if there is None:
-        _require("", version, commit, _push(bench, refs, commit, version, text or version))
+        text = f"{text or version}\n\n{_notes(bench, store, mirror, version, commit)}"
+        _require("", version, commit, _push(bench, refs, commit, version, text))
     bench.delivery.fetch_tag(version)
     if bench.copy and _here(bench.copy, name) is None:
         bench.copy.git.run("update-ref", name, repository.git.run("rev-parse", name).text, "0" * 40)
     size_bytes = sum(lfs.size_bytes for lfs in objects)
     return Release(version, commit, Receipt(name, commit, len(objects), size_bytes, now))
+
+
+def _notes(bench: Workbench, store: Store, mirror: Mirror, version: str, commit: str) -> str:
+    """What is in a release, and what differs from the one before it; only git is asked, and what is nearby."""
+    repository = bench.repository
+    files = trees.files(repository, commit)
+    near = Contents(repository, mirror.path, store, bench.securing.copies, lambda: bench.securing.transfer)
+    telling = training.of(near, files).telling
+    found = before(repository, version, commit, on_remote(bench.delivery))
+    previous = (found[0], trees.differences(repository, found[1], commit)) if found else None
+    return releasenotes.notes(files, telling, previous)
 
 
 def _push(bench: Workbench, refs: Refs, commit: str, version: str, text: str) -> str:
@@ -139,20 +156,3 @@ def _target(bench: Workbench, name: str) -> str | None:
     """The commit that a tag points at on the remote, or None."""
     found = bench.delivery.look(name, f"{name}^{{}}")
     return found.get(f"{name}^{{}}") or found.get(name)
-
-
-def resolve(repository: Repository, revision: str) -> str:
-    """The commit that a tag, a branch or a (short) commit id names.
-
-    Raises:
-        UserError: There is none, or several.
-    """
-    if revision.startswith("-") or any(ord(c) < 0x21 for c in revision):
-        raise UserError(f"{revision!r} is no revision", "give a tag, a branch or a commit")
-    for name in (f"refs/tags/{revision}", f"refs/heads/{revision}", f"refs/remotes/origin/{revision}", revision):
-        output = repository.git.run(
-            "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}", accept=(0, 1, 128)
-        )
-        if output.status == 0:
-            return output.text
-    raise UserError(f"no tag, branch or commit is called {revision}", "lfssync log shows what there is")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, UserError
-from lfssync.git.gitcommand import NETWORK_TIMEOUT_S, Git
+from lfssync.git.gitcommand import Git
 from lfssync.git.repository import Repository
 from lfssync.line.classification import lfs_files
 from lfssync.line.transfers import transfer_for
@@ -22,7 +22,7 @@ from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor, Plan, State, show
 from lfssync.rules.ignore import is_git_name
 from lfssync.transfer.copying import workroom
-from lfssync.versions.releases import resolve
+from lfssync.versions.looking import fetched, resolve
 
 _BATCH = 200
 _BATCH_BYTES = 64 << 20
@@ -72,7 +72,7 @@ def restore(
                 f"{error.filename}: {(error.strerror or '').lower()}", "choose a folder you may write"
             ) from error
         try:
-            repository = _fetched(mirror, state_dir, Git(folder / "git", stop=session.stop, login=session.login))
+            repository = fetched(mirror, state_dir, Git(folder / "git", stop=session.stop, login=session.login))
             commit = resolve(repository, revision or mirror.branch)
             written = _write(repository, mirror, commit, folder / "files", session.progress)
             if destination.exists():
@@ -89,28 +89,6 @@ def restore(
 def _require_empty(destination: Path) -> None:
     if os.path.lexists(destination) and (not destination.is_dir() or os.listdir(destination)):
         raise UserError(f"{destination} is not an empty folder", "choose a new or an empty one")
-
-
-def _fetched(mirror: Mirror, state_dir: Path, git: Git) -> Repository:
-    """A git dir of its own with everything the remote has; what this machine has already is not fetched."""
-    git_dir = git.git_dir
-    git.run("init", "--quiet", "--bare", "--template=", "--initial-branch", mirror.branch, str(git_dir))
-    ours = state_dir / "repo.git" / "objects"
-    if ours.is_dir():
-        (git_dir / "objects" / "info").mkdir(exist_ok=True)
-        (git_dir / "objects" / "info" / "alternates").write_bytes(os.fsencode(ours) + b"\n")
-    specs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-    git.run(
-        "fetch",
-        "--quiet",
-        "--no-write-fetch-head",
-        "--update-head-ok",
-        mirror.remote,
-        *specs,
-        timeout_s=NETWORK_TIMEOUT_S,
-        remote=mirror.remote,
-    )
-    return Repository(git, mirror.branch)
 
 
 def _write(repository: Repository, mirror: Mirror, commit: str, root: Path, monitor: Monitor) -> tuple[int, int]:

@@ -206,17 +206,21 @@ class _Handler(githttp.Handler):
 
     def _get(self, file: Path) -> None:
         size = file.stat().st_size
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked and self.server.lfs.knows_ranges else 0
-        if start and start >= size:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not self.server.lfs.knows_ranges:
+            asked = None
+        start, end = (int(asked[1]), min(int(asked[2] or size), size - 1)) if asked else (0, size - 1)
+        if asked and start >= size:
             self._json(416)
             return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(size - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(end - start + 1))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
         self.end_headers()
+        left = end - start + 1
         with file.open("rb") as content:
             content.seek(start)
-            while block := content.read(githttp.BLOCK_BYTES):
+            while block := content.read(min(githttp.BLOCK_BYTES, left)):
+                left -= len(block)
                 self.wfile.write(block)

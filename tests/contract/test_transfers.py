@@ -345,6 +345,19 @@ def test_a_download_never_replaces_a_file(place: Place, source: Lay, tmp_path: P
     assert mine.read_bytes() == b"something else"
 
 
+def test_a_part_of_an_object(place: Place, source: Lay) -> None:
+    content = random_bytes(1, 3 * BLOCK)
+    one = source(content)
+    place.transfer.upload([one], silent)
+    transfer = place.transfer
+    whole_only = place.kind == "git-lfs over http"
+    for offset, count in ((0, 8), (8, 100_000), (len(content) - 3, 10), (len(content), 1)):
+        assert transfer.part(one.lfs, offset, count) == (None if whole_only else content[offset : offset + count])
+    if not whole_only:
+        with pytest.raises(LfssyncError, match="0123456789"):
+            transfer.part(lfs_of(b"1", "0123456789abcdef" * 4), 0, 1)
+
+
 def test_progress_grows_and_ends_at_the_size(place: Place, source: Lay, tmp_path: Path) -> None:
     contents = [random_bytes(13, 5_000_000), random_bytes(14, 1)]
     sources = [source(content) for content in contents]

@@ -20,6 +20,7 @@ import lfssync
 from lfssync.commandline.progress import STOP_WITHIN_S, Bars
 from lfssync.model import Plan, Progress, State
 from tests.helpers import assert_whole, clone, make_bare, random_bytes, tree, write
+from tests.modelfiles import safetensors_file
 from tests.terminals import running, terminal
 
 PROGRAM = [sys.executable, "-m", "lfssync"]
@@ -135,6 +136,43 @@ def test_documents_for_scripts(mirror: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", mirror_status["verified_at"])
     assert document("list")["mirrors"][0]["remote"] == f"{tmp_path}/remote.git"
     assert document("log")["entries"][0]["commit"] == one["commit"]
+
+
+def test_versions_in_the_words_of_the_commands(mirror: Path, tmp_path: Path) -> None:
+    write(mirror / "model.safetensors", safetensors_file(1, 2, 8))
+    assert said(run("tags", folder=tmp_path)) == "no releases yet; make one with: lfssync tag v1.0.0\n"
+    first = said(run("tag", "--next", "minor", "my-model", "-m", "First\nof all", folder=tmp_path))
+    assert re.fullmatch(r"my-model: v0\.1\.0 → [0-9a-f]{7}, verified\n", first)
+    write(mirror / "model.safetensors", safetensors_file(1, 3, 8))
+    assert "v0.1.1 → " in said(run("tag", "--next", "patch", folder=tmp_path))
+    shown = said(run("tags", folder=tmp_path)).splitlines()
+    assert re.fullmatch(r"v0\.1\.1  [0-9a-f]{7}  \S+ \S+  3\.0 MB", shown[0])
+    assert re.fullmatch(r"v0\.1\.0  [0-9a-f]{7}  \S+ \S+  3\.0 MB +First", shown[1])
+    assert said(run("tags", "-n", "1", folder=tmp_path)).endswith("… and 1 more; -n shows more of them\n")
+    document = json.loads(said(run("tags", "--json", folder=tmp_path)))
+    assert [one["tag"] for one in document["tags"]] == ["v0.1.1", "v0.1.0"]
+    assert document["tags"][1]["message"].startswith("First\nof all\n\n4 files, 3.0 MB, 2 in LFS\n\n")
+
+    revision = said(run("show", "my-model", "v0.1.0", folder=tmp_path))
+    assert f"commit    {document['tags'][1]['commit']}\ntags      v0.1.0\n" in revision
+    assert re.search(r"^notes\.txt +6 B +git [0-9a-f]{7}$", revision, re.MULTILINE)
+    document = json.loads(said(run("show", "my-model", "v0.1.0", "--json", folder=tmp_path)))
+    assert [one["path"] for one in document["files"]] == [
+        ".gitattributes",
+        "model.bin",
+        "model.safetensors",
+        "notes.txt",
+    ]
+    assert document["bytes"] == sum(one["bytes"] for one in document["files"])
+
+    difference = said(run("diff", "my-model", "v0.1.0", "v0.1.1", folder=tmp_path))
+    assert re.fullmatch(
+        r"M  model\.safetensors  .* → .*  lfs \w{10} → lfs \w{10}\n     \+ \S+  F32 \[8\]\n", difference
+    )
+    [document] = json.loads(said(run("diff", "my-model", "v0.1.0", "v0.1.1", "--json", folder=tmp_path)))["differences"]
+    assert (document["path"], document["old"]["mode"]) == ("model.safetensors", "100644")
+    assert [(one["old"], one["new"]) for one in document["tensors"]] == [(None, {"dtype": "F32", "shape": [8]})]
+    assert "is no revision" in complaint(run("show", "my-model", "a b", folder=tmp_path), 2)
 
 
 def test_a_name_is_only_needed_where_there_is_a_choice_and_a_wrong_one_is_put_right(

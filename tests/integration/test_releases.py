@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
+from lfssync.model import human_bytes
 from lfssync.service import delivering
 from lfssync.versions.releases import release
 from tests.helpers import clone, git, random_bytes, tree, write
@@ -51,10 +53,66 @@ def test_a_release_is_an_annotated_tag_on_what_is_in_the_directory_now(site: Sit
     done = tag(site, "v2.0.1", "Second\n\nWith a body: é")
     assert on_remote(site, "cat-file", "-t", "v2.0.1") == "tag"
     assert on_remote(site, "rev-parse", "v2.0.1^{commit}") == done.commit == site.tip()
-    assert on_remote(site, "for-each-ref", "--format=%(contents)", "refs/tags/v2.0.1") == "Second\n\nWith a body: é"
+    text = on_remote(site, "for-each-ref", "--format=%(contents)", "refs/tags/v2.0.1")
+    assert text.startswith("Second\n\nWith a body: é\n\n4 files, 1")
     assert on_remote(site, "for-each-ref", "--format=%(taggername)", "refs/tags/v2.0.1") == "Test User"
     assert (done.receipt.ref, done.receipt.objects) == ("refs/tags/v2.0.1", 2)
     assert without_attributes(tree(site.clone("v2.0.1"))) == tree(site.directory)
+    git("fsck", "--strict", cwd=site.remote)
+
+
+def notes_of(site: Site, version: str) -> list[str]:
+    return on_remote(site, "for-each-ref", "--format=%(contents)", f"refs/tags/{version}").splitlines()
+
+
+def test_the_notes_tell_what_differs_from_the_release_before(site: Site) -> None:
+    state = b'{"global_step": 500, "log_history": [{"step": 500, "eval_loss": 1.25}]}'
+    site.put({b"checkpoint-500/trainer_state.json": state})
+    tag(site, "v1.9.0")
+    assert notes_of(site, "v1.9.0")[:4] == [
+        "v1.9.0", "", f"4 files, {human_bytes(2606 + 3000 + len(state))}, 1 in LFS", "step 500, eval_loss 1.25",
+    ]  # fmt: skip
+    site.put({b"a": None, b"big": BIGGER, b"n\new": b"1", b"checkpoint-500/trainer_state.json": None})
+    tag(site, "nightly")
+    site.put({b"b": b"1"})
+    tag(site, "v1.10.0")
+    assert [line for line in notes_of(site, "v1.10.0") if line[:2] in ("Si", "+ ", "~ ", "- ")] == [
+        f"Since v1.9.0: 2 added (2 B), 1 changed (5.0 kB), 2 removed ({1 + len(state)} B)",
+        "+ b (1 B)", "+ n\\new (1 B)", "~ big (3.0 kB → 5.0 kB)", "- a (1 B)",
+        f"- checkpoint-500/trainer_state.json ({len(state)} B)",
+    ]  # fmt: skip
+    tag(site, "v1.9.5", at="v1.9.0")  # what comes later is not before it
+    assert "The same files as in v1.9.0" in notes_of(site, "v1.9.5")
+    tag(site, "v1.9.9")
+    tag(site, "v1.9.10", at="v1.9.0")
+    assert "The same files as in v1.9.5" in notes_of(site, "v1.9.10")
+    tag(site, "v0.1.0", at="v1.9.0")
+    assert not [line for line in notes_of(site, "v0.1.0") if "v1" in line]
+
+
+def test_two_machines_release_the_same_version_at_once(site: Site, tmp_path: Path) -> None:
+    """One of them wins, the other is told; nothing is moved, neither tag nor branch."""
+    other = Site.make(tmp_path, "other", remote=site.remote, lfs_threshold_bytes=THRESHOLD)
+    both, targets = (site, other), list[str]()
+    for each in both:
+        each.put({f"of-{each.mirror.name}".encode(): b"0"})
+    for number in range(4):
+        for each in both:
+            each.lay({f"of-{each.mirror.name}".encode(): str(number).encode()})
+        version = f"v{number}.0.0"
+        with ThreadPoolExecutor(2) as pool:
+            ends = [pool.submit(tag, each, version) for each in both]
+        won = [end.result().commit for end in ends if end.exception() is None]
+        lost = [str(error) for end in ends if (error := end.exception()) is not None]
+        target = on_remote(site, "rev-parse", f"{version}^{{commit}}")
+        assert set(won) == {target}
+        assert len(won) == 1 or len(set(won)) == 1
+        assert all(version in error and "exists already" in error for error in lost), lost
+        assert all(isinstance(end.exception(), BlockedError | None) for end in ends)
+        on_remote(site, "merge-base", "--is-ancestor", target, "main")
+        for before in range(number):
+            assert on_remote(site, "rev-parse", f"v{before}.0.0^{{commit}}") == targets[before]
+        targets.append(target)
     git("fsck", "--strict", cwd=site.remote)
 
 

@@ -50,6 +50,14 @@ EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command:
         (["status", "--watch", "--json"], "error: --watch and --json do not go together; "),
         (["log", "-n", "many"], "error: -n many is not a number above 0; for example: lfssync log -n 20"),
         (["log", "-n", "0"], "error: -n 0 is not a number above 0; for example: lfssync log -n 20"),
+        (["tag"], "error: no version given; for example: lfssync tag v1.0.0, or lfssync tag --next minor"),
+        (["tag", "v1", "m", "--next", "minor"], "error: VERSION and --next do not go together; leave one of them out"),
+        (
+            ["tag", "--next", "tiny"],
+            "error: argument --next: invalid choice: 'tiny' (choose from 'major', 'minor', 'patch'",
+        ),
+        (["tags", "-n", "0"], "error: -n 0 is not a number above 0; for example: lfssync log -n 20"),
+        (["show", "m"], "error: the following arguments are required: REV; see lfssync show --help"),
         (["log", "-n", "-1"], "error: -n -1 is not a number above 0; for example: lfssync log -n 20"),
     ],
 )
