@@ -220,14 +220,14 @@ class Changes:
     Args:
         changed: New or differing files and links, sorted by path.
         removed: Recorded paths that are gone (or are ignored now), sorted.
-        tracked: How many paths were recorded before.
+        tracked: How many paths were recorded before; only counted when some are gone.
         warnings: Lines for people about what was left out and why.
         unreadable: What could not be looked at, or into.
     """
 
     changed: tuple[Change, ...]
     removed: tuple[bytes, ...]
-    tracked: int
+    tracked: int | None
     warnings: tuple[str, ...] = ()
     unreadable: tuple[bytes, ...] = ()
 

@@ -83,9 +83,8 @@ def scan(
         raise BlockedError(f"{show(root)} is gone", "put it back (mount it), or remove the mirror") from None
     except OSError as error:
         raise TransientError(f"{show(root)} cannot be read: {error.strerror}", "mend its permissions") from error
-    tracked = store.count()
     walk = _Walk(root, store, IgnoreRules(root, ignore), tracked_stays, check)
-    walk.distrust = not tracked_stays and tracked > 0 and store.fact(IGNORE_FACT) != list(ignore)
+    walk.distrust = not tracked_stays and store.fact(IGNORE_FACT) != list(ignore) and not store.is_empty
     if paths is None or walk.distrust:
         walk.directory(b"")
         walk.forget_unvisited(b"")
@@ -94,6 +93,7 @@ def scan(
             walk.hinted(path)
     changed = sorted(walk.changed.values(), key=lambda change: change.path)
     removed = sorted(walk.removed - walk.changed.keys())
+    tracked = store.count() if removed else None
     return Changes(tuple(changed), tuple(removed), tracked, tuple(walk.warnings), tuple(walk.unreadable))
 
 
@@ -106,6 +106,8 @@ def most_is_gone(changes: Changes, is_other_directory: bool) -> bool:
         changes: What the scan found.
         is_other_directory: Whether the directory is not the one that was mirrored before: then new files are no excuse.
     """
+    if changes.tracked is None:
+        return False
     gone = len(changes.removed)
     new = 0 if is_other_directory else sum(change.known is None for change in changes.changed)
     left = changes.tracked - gone + new

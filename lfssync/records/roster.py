@@ -69,7 +69,7 @@ def remembered(state_dir: Path) -> Path | None:
     try:
         with reading(state_dir / "state.db") as store:
             # Without files there is nothing to protect.
-            directory = store.fact(_FACT) if store is not None and store.count() else None
+            directory = store.fact(_FACT) if store is not None and not store.is_empty else None
     except LfssyncError:
         return None  # its own pass cannot use it either, and says so while the mirror is still there
     return Path(directory) if isinstance(directory, str) else None

@@ -19,7 +19,9 @@ from lfssync.answers import LogEntry, LogKind
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.model import Known, LfsObject, Receipt, Signature
 
-SCHEMA = 1
+SCHEMA = 2
+_OLDER = (0, 1)
+"""What lacks only tables and indexes, which are added; 0 is a new file."""
 PROVEN_FACT = "proven"
 """Name of the fact which endpoint has acknowledged the LFS objects of all recorded files, if one has."""
 
@@ -46,6 +48,7 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE TABLE IF NOT EXISTS history (
     id INTEGER PRIMARY KEY, at REAL, kind TEXT, commit_oid TEXT, text TEXT);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
+CREATE INDEX IF NOT EXISTS files_by_object ON files (lfs_oid, lfs_size) WHERE lfs_oid IS NOT NULL;
 """
 
 
@@ -99,12 +102,13 @@ class Store:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA):
+            if version in _OLDER:
+                with _transaction(connection):
+                    for statement in _TABLES.split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version={SCHEMA}")
+            elif version != SCHEMA:
                 raise sqlite3.DatabaseError(f"schema {version}")
-            with _transaction(connection):
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={SCHEMA}")
             connection.execute("SELECT count(*) FROM facts").fetchone()
         except BaseException:
             connection.close()
@@ -175,8 +179,13 @@ class Store:
         )
         return ((join(row[0], row[1]), _known(row[2:])) for row in rows)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no path is recorded."""
+        return self._db.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
+
     def count(self) -> int:
-        """How many paths are recorded."""
+        """How many paths are recorded; costs a look at all of them."""
         (number,) = self._db.execute("SELECT count(*) FROM files").fetchone()
         return int(number)
 
