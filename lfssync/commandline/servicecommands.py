@@ -19,7 +19,7 @@ from lfssync.commandline.terminal import Line, Span, Style, line
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import human_bytes
 from lfssync.places import Places
-from lfssync.service.managed import Service, Standing
+from lfssync.service.managed import Condition, Service
 from lfssync.service.unit import Wish, writable
 
 _USUAL_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -141,38 +141,40 @@ def _logs(one: Service, arguments: Namespace) -> int:
 
 
 def _status(one: Service) -> int:
-    standing = one.standing()
-    terminal.emit(standing_lines(standing))
-    if not standing.file:
-        raise NotDoneError(f"{standing.name} is not installed", f"install it: {one.command('install')}")
-    if standing.state == "failed" or (standing.ended and standing.state != "active"):
-        ended = standing.ended or "for a reason that its manager does not tell"
-        raise LfssyncError(f"{standing.name} ended: {ended}", f"see {one.command('logs')}, then {one.command('start')}")
-    if not standing.is_active:
-        raise NotDoneError(f"{standing.name} does not run", f"start it: {one.command('start')}")
+    condition = one.condition()
+    terminal.emit(condition_lines(condition))
+    if not condition.file:
+        raise NotDoneError(f"{condition.name} is not installed", f"install it: {one.command('install')}")
+    if condition.state == "failed" or (condition.ended and condition.state != "active"):
+        ended = condition.ended or "for a reason that its manager does not tell"
+        raise LfssyncError(
+            f"{condition.name} ended: {ended}", f"see {one.command('logs')}, then {one.command('start')}"
+        )
+    if not condition.is_active:
+        raise NotDoneError(f"{condition.name} does not run", f"start it: {one.command('start')}")
     return 0
 
 
-def standing_lines(standing: Standing) -> Sequence[Line]:
+def condition_lines(condition: Condition) -> Sequence[Line]:
     """How the service is, in a few lines."""
-    if not standing.file:
+    if not condition.file:
         return []
-    symbol, style = ("✓", Style.GOOD) if standing.state == "active" else ("•", Style.WARNING)
-    if standing.state == "failed":
+    symbol, style = ("✓", Style.GOOD) if condition.state == "active" else ("•", Style.WARNING)
+    if condition.state == "failed":
         symbol, style = "✗", Style.BAD
     words = {"active": "running", "activating": "starting", "deactivating": "stopping", "inactive": "not running"}
-    facts = [words.get(standing.state, standing.state)]
-    if standing.since is not None and standing.is_active:
-        facts[0] += f" since {output.local_time(standing.since)}"
-    facts += [f"pid {standing.pid}"] if standing.pid else []
-    facts += [human_bytes(standing.memory_bytes)] if standing.memory_bytes is not None and standing.pid else []
-    times = f"{standing.restarts} time{'s'[: standing.restarts != 1]}"
-    facts += [f"restarted {times} after a failure"] if standing.restarts else []
-    lines = [line(Span(symbol, style), " ", Span(standing.name, Style.STRONG), "  ", ", ".join(facts))]
-    if standing.says:
-        lines.append(line(f"    {standing.says}"))
-    own = "changed by somebody" if standing.changed else ""
-    starts = "" if standing.starts_by_itself else "does not start by itself"
-    lines.append(line("    ", ", ".join(word for word in (standing.file, own, starts) if word)))
-    lines += [line(f"    {addition}") for addition in standing.additions]
+    facts = [words.get(condition.state, condition.state)]
+    if condition.since is not None and condition.is_active:
+        facts[0] += f" since {output.local_time(condition.since)}"
+    facts += [f"pid {condition.pid}"] if condition.pid else []
+    facts += [human_bytes(condition.memory_bytes)] if condition.memory_bytes is not None and condition.pid else []
+    times = f"{condition.restarts} time{'s'[: condition.restarts != 1]}"
+    facts += [f"restarted {times} after a failure"] if condition.restarts else []
+    lines = [line(Span(symbol, style), " ", Span(condition.name, Style.STRONG), "  ", ", ".join(facts))]
+    if condition.says:
+        lines.append(line(f"    {condition.says}"))
+    own = "changed by somebody" if condition.changed else ""
+    starts = "" if condition.starts_by_itself else "does not start by itself"
+    lines.append(line("    ", ", ".join(word for word in (condition.file, own, starts) if word)))
+    lines += [line(f"    {addition}") for addition in condition.additions]
     return lines

@@ -249,7 +249,8 @@ class _Pass:
         if paths is not None:
             paths = self.waiting.looked_at(widened(paths, mirror.groups))
         self.scanned_at = time.time()
-        changes = scan(os.fsencode(mirror.path), paths, self.store, mirror.ignore, tracked_stays=self.copy is not None)
+        place, is_copy = os.fsencode(mirror.path), self.copy is not None
+        changes = scan(place, paths, self.store, mirror.ignore, tracked_stays=is_copy, check=self.session.check)
         if self.order.aim is Aim.PREPARE:  # nothing is decided yet
             return changes
         self.warnings += changes.warnings

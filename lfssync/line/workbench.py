@@ -21,6 +21,7 @@ from lfssync.git.gitcommand import Git
 from lfssync.git.programs import require_programs
 from lfssync.git.repository import Refs, Repository, tidy
 from lfssync.git.workingcopy import WorkingCopy
+from lfssync.lifeline import Lifeline
 from lfssync.line.assembly import Stills
 from lfssync.line.delivery import Delivery
 from lfssync.line.embedded import ensure_remote
@@ -59,7 +60,7 @@ class Session:
     """
 
     monitor: Monitor = silent
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Lifeline = field(default_factory=Lifeline)
     seen: dict[bytes, Seen] = field(default_factory=dict)
     stills: Stills = field(default_factory=dict)
     login: Credentials = field(default_factory=nobody)
@@ -74,11 +75,19 @@ class Session:
             StoppedError: `stop` is set.
             TimeIsUp: No more files may be taken.
         """
-        if self.stop.is_set():
-            raise StoppedError
+        self.check()
         if isinstance(event, Progress):
             self.last_call.check()
         self.monitor(event)
+
+    def check(self) -> None:
+        """Where everything else that takes long notices that it shall stop.
+
+        Raises:
+            StoppedError: `stop` is set.
+        """
+        if self.stop.is_set():
+            raise StoppedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,11 @@ _STATES: tuple[tuple[type[LfssyncError], State], ...] = (
 )
 
 
+def state_of(error: LfssyncError) -> State:
+    """The state of a mirror whose last pass ended with an error."""
+    return next((state for kind, state in _STATES if isinstance(error, kind)), State.FAILED)
+
+
 class Report:
     """Writes the record of one mirror.
 
@@ -101,7 +106,7 @@ class Report:
 
     def failure(self, error: LfssyncError) -> None:
         """The pass broke off."""
-        state = next((state for kind, state in _STATES if isinstance(error, kind)), State.FAILED)
+        state = state_of(error)
         before = self._record().get("error")
         since = time.time()
         if before and before["kind"] == error.kind and before["message"] == error.message:

@@ -18,6 +18,7 @@ from signal import SIGHUP, SIGINT, SIGTERM
 
 from lfssync.errors import AuthError, LfssyncError, TransientError, UserError
 from lfssync.git.programs import require_programs
+from lfssync.lifeline import Lifeline
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places
@@ -26,7 +27,8 @@ from lfssync.rules.debounce import Due
 from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
-from lfssync.service.process import Job, allow_descriptors, notify, on_signals
+from lfssync.service.notifying import Notifier, doing
+from lfssync.service.process import Job, allow_descriptors, on_signals, tell_where_it_hangs
 from lfssync.service.protocol import Document, error_document, headway_document
 from lfssync.service.worker import Outcome, Worker
 
@@ -57,7 +59,8 @@ class Daemon:
         # The only thing that signal handlers touch: `put` of a SimpleQueue may interrupt itself, an Event's `set` not.
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._orders_to_end = 0
-        self._stop = threading.Event()
+        self._stop = Lifeline()
+        self._notifier = Notifier(os.environ)
         self._since = time.time()
         self._crew = Crew(places, self._wake)
         self._passes: dict[str, Worker] = {}
@@ -76,23 +79,24 @@ class Daemon:
         """
         require_programs()
         allow_descriptors()
+        tell_where_it_hangs()
         server = Server(self._places.control_socket, self._handle)
         with (
             alone(self._places.state_dir / DAEMON_LOCK),
-            on_signals({SIGTERM: self._shall_end, SIGINT: self._shall_end, SIGHUP: self._crew.reload}, self._jobs.put),
+            on_signals({SIGTERM: self._shall_end, SIGINT: self._shall_end, SIGHUP: self._reload}, self._jobs.put),
         ):
             try:
                 self._crew.begin()
                 self._publish()
                 server.start()
-                notify("READY=1")
+                self._notifier.ready()
                 count = len(self._crew.workers)
                 _log.info("mirroring %d director%s", count, "y" if count == 1 else "ies")
                 while not self._orders_to_end:
                     self._turn(server)
                 self._close()
             finally:
-                notify("STOPPING=1")
+                self._notifier.stopping()
                 finished = self._end(server)
         _log.info("stopped")
         if not finished:  # a thread hangs in the kernel, and would keep the interpreter from ending
@@ -112,6 +116,8 @@ class Daemon:
             worker.tick(now, polling)
         self._begin_passes(now)
         self._publish()
+        others = {name: worker.session.stop for name, worker in self._passes.items()} | {"a command": self._stop}
+        self._notifier.turn([doing(worker) for worker in self._crew.workers.values()], others)
         moments = [self._look_at, *(worker.tick_at for worker in self._crew.workers.values())]
         if len(self._passes) < PASSES_AT_ONCE:
             moments += [due_at for due_at, _ in self._waiting()]
@@ -130,8 +136,7 @@ class Daemon:
         closing = (worker.close(now, name in self._passes) for name, worker in self._crew.workers.items())
         until = max(closing, default=now)
         if until > now:
-            notify("STOPPING=1")
-            notify(f"EXTEND_TIMEOUT_USEC={(until - now + STOP_TIMEOUT_S) * 1e6:.0f}")
+            self._notifier.stopping(until - now + STOP_TIMEOUT_S)
             _log.info("delivering what is complete, for at most %.0f s; a second signal ends it at once", until - now)
         while self._orders_to_end < 2 and now < until:
             for worker in self._crew.workers.values():
@@ -177,7 +182,8 @@ class Daemon:
                 self._ended(worker, Outcome(due, None, failure, 0.0))
 
     def _work(self, worker: Worker, due: Due) -> None:
-        outcome = worker.work(due)
+        with worker.session.stop.at_work():
+            outcome = worker.work(due)
         self._jobs.put(lambda: self._ended(worker, outcome))
 
     def _ended(self, worker: Worker, outcome: Outcome) -> None:
@@ -240,7 +246,8 @@ class Daemon:
         worker = self._crew.workers.get(mirror.name)
         with worker.gauge.beside(monitor) if worker else contextlib.nullcontext(monitor) as counted:
             session = Session(counted, self._stop, login=self._crew.login)
-            answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
+            with self._stop.at_work():
+                answer = delivering.serve(request, mirror, self._places.mirror_state(mirror.name), session)
         self._jobs.put(lambda: self._eased(mirror))
         return answer
 
@@ -270,6 +277,11 @@ class Daemon:
         while not done.wait(0.1):
             if self._stop.is_set() or time.monotonic() > deadline:
                 raise TransientError("the daemon is busy or being stopped", "try again in a moment")
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        self._crew.reload()
+        self._notifier.ready()
 
     # -- process -------------------------------------------------------------------------------------------------
 

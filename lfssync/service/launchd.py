@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
-from lfssync.service.managed import Standing
+from lfssync.service.managed import Condition
 from lfssync.service.unit import Wish
 
 LABEL = "io.lfssync.daemon"
@@ -106,16 +106,16 @@ class Launchd:
         self._launchctl("bootout", self._service)
         return [f"{LABEL} stopped"]
 
-    def standing(self) -> Standing:
+    def condition(self) -> Condition:
         """How it is."""
         if not self.file.exists():
-            return Standing(LABEL, "")
+            return Condition(LABEL, "")
         told = self._run("print", self._service)
         pid = re.search(r"^\tpid = (\d+)$", told.stdout, re.MULTILINE)
         code = re.search(r"^\tlast exit code = (-?\d+)", told.stdout, re.MULTILINE)
         runs = re.search(r"^\truns = (\d+)$", told.stdout, re.MULTILINE)
         state = "active" if pid else ("activating" if told.returncode == 0 else "inactive")
-        return Standing(
+        return Condition(
             LABEL,
             str(self.file),
             starts_by_itself=True,

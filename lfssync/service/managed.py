@@ -12,7 +12,7 @@ from lfssync.service.unit import Wish
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Condition:
     """How the service is.
 
     Args:
@@ -72,7 +72,7 @@ class Service(Protocol):
     def stop(self) -> list[str]:
         """Stop it; says what was done."""
 
-    def standing(self) -> Standing:
+    def condition(self) -> Condition:
         """How it is."""
 
     def log_command(self, count: str, follow: bool) -> list[str]:

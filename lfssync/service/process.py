@@ -1,19 +1,19 @@
-"""What a long-running process owes to its surroundings: signals, limits, and a word to the service manager.
+"""What a long-running process owes to its surroundings: signals, limits, and where it hung when it is ended for that.
 
 Used by `daemon`. The one thing to know: a signal handler interrupts the main thread anywhere, also where it holds a
 lock. So it only hands on what shall be done, through the `put` of a `queue.SimpleQueue`, which may interrupt itself;
 an `Event` may not.
 
-Source: signal-safety in the documentation of queue.SimpleQueue; sd_notify(3); getrlimit(2).
+Source: signal-safety in the documentation of queue.SimpleQueue; getrlimit(2); WatchdogSignal= in systemd.kill(5).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import faulthandler
 import resource
 import signal
-import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 
 Job = Callable[[], None]
@@ -46,10 +46,7 @@ def allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def notify(state: str) -> None:
-    """Tell systemd how we are, if it is there to listen. Source: sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender, contextlib.suppress(OSError):
-        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+def tell_where_it_hangs() -> None:
+    """Have the service manager's signal to a process that hangs, SIGABRT, write down where every thread stands."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # nowhere to write it
+        faulthandler.enable(sys.__stderr__ or sys.stderr)

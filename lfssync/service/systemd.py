@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
 from lfssync.service import unit
-from lfssync.service.managed import Standing
+from lfssync.service.managed import Condition
 from lfssync.service.unit import Owner, Wish
 
 RUNS = Path("/run/systemd/system")
@@ -99,7 +99,7 @@ class Systemd:
             if not wish.may_have_namespaces:
                 done.append("without the protections that need user namespaces: this machine lets you have none")
             self._systemctl("daemon-reload")
-        was_active = self.standing().is_active
+        was_active = self.condition().is_active
         self._systemctl("enable", self.name)
         done.append(f"{self.name} starts {'with the machine' if self.user else 'when you log in'}")
         self._begin("restart" if was_active else "start")
@@ -127,7 +127,7 @@ class Systemd:
     def start(self) -> list[str]:
         """Start it, and wait until it is ready."""
         self._require_installed()
-        if self.standing().is_active:
+        if self.condition().is_active:
             return [f"{self.name} is running already"]
         self._begin("start")
         return [f"{self.name} started"]
@@ -135,18 +135,18 @@ class Systemd:
     def stop(self) -> list[str]:
         """Stop it until it is started again, or until the next login or boot."""
         self._require_installed()
-        if not self.standing().is_active:
+        if not self.condition().is_active:
             return [f"{self.name} is not running"]
         self._systemctl("stop", self.name, timeout_s=_STOPPING_S)
         return [f"{self.name} stopped"]
 
-    def standing(self) -> Standing:
+    def condition(self) -> Condition:
         """How it is."""
         self._require_manager()
         wanted = [f"--property={name}" for name in _SHOWN]
         said = self._systemctl("show", "--timestamp=unix", *wanted, self.name)
         found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-        return Standing(
+        return Condition(
             name=self.name,
             file=found.get("FragmentPath", ""),
             starts_by_itself=found.get("UnitFileState", "").startswith("enabled"),
@@ -212,7 +212,7 @@ class Systemd:
         return given if os.path.isabs(given) else f"/run/user/{os.getuid()}"
 
     def _require_installed(self) -> None:
-        if not self.standing().file:
+        if not self.condition().file:
             raise NotDoneError(f"{self.name} is not installed", f"install it: {self.command('install')}")
 
     def _require_ours(self, afterwards: str) -> None:
@@ -234,9 +234,9 @@ class Systemd:
         try:
             self._systemctl(verb, self.name, timeout_s=_STARTING_S + (_STOPPING_S if verb == "restart" else 0))
         except LfssyncError:
-            standing = self.standing()
+            condition = self.condition()
             raise LfssyncError(
-                f"{self.name} did not start: {self._last_words() or standing.ended or standing.state}",
+                f"{self.name} did not start: {self._last_words() or condition.ended or condition.state}",
                 f"see {self.command('logs')}",
             ) from None
 

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from lfssync.errors import BlockedError, TransientError
+from lfssync.lifeline import silent
 from lfssync.web.connections import BLOCK_BYTES, Live, session
 from lfssync.web.failures import translated
 from lfssync.web.messages import Answer, Body, Request, host_of, origin, require_safe
@@ -132,18 +133,19 @@ class Client:
         with translated(host_of(url), self._is_stopped):
             if self._is_stopped():
                 raise stopped_error()
-            return self._session.request(
-                method,
-                url,
-                headers={**trust.headers, **headers},
-                data=body,
-                timeout=(CONNECT_TIMEOUT_S, answer_timeout_s),
-                allow_redirects=False,
-                verify=trust.ca_file or True,
-                cert=trust.certificate,
-                proxies={urlsplit(url).scheme: trust.proxy} if trust.proxy else {},
-                stream=True,
-            )
+            with silent(self._stop, CONNECT_TIMEOUT_S + answer_timeout_s):
+                return self._session.request(
+                    method,
+                    url,
+                    headers={**trust.headers, **headers},
+                    data=body,
+                    timeout=(CONNECT_TIMEOUT_S, answer_timeout_s),
+                    allow_redirects=False,
+                    verify=trust.ca_file or True,
+                    cert=trust.certificate,
+                    proxies={urlsplit(url).scheme: trust.proxy} if trust.proxy else {},
+                    stream=True,
+                )
 
     def each(self, job: Callable[[T], R], items: Sequence[T], width: int = 4) -> list[R]:
         """Run a job for every item, several at a time.
@@ -166,7 +168,7 @@ class Client:
                 pending = set(futures)
                 while pending:
                     done, pending = wait(pending, _LOOK_S, FIRST_COMPLETED)
-                    if self._stop.is_set():
+                    if threading.Event.is_set(self._stop):  # no sign of life: that is for the jobs to give
                         self.abort()
                     if any(future.exception() for future in done if not future.cancelled()):
                         pending = {future for future in pending if not future.cancel()}

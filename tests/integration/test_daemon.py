@@ -302,10 +302,13 @@ def test_it_tells_the_service_manager(pair: Pair, daemon: Daemon, tmp_path: Path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
-        with Daemon(daemon.log, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}).start():
-            assert manager.recv(100) == b"READY=1"
+        with Daemon(daemon.log, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}).start() as started:
+            assert manager.recv(1000).decode().splitlines() == ["READY=1", f"MAINPID={started.pid}"]
             assert lfssync("status").returncode == 0
-        assert manager.recv(100) == b"STOPPING=1"
+        said = [b""]
+        while not said[-1].startswith(b"STOPPING=1\n"):
+            said.append(manager.recv(1000))
+        assert b"STATUS=1 mirror: settling" in said
 
 
 def test_it_is_not_ready_when_it_cannot_begin(daemon: Daemon, tmp_path: Path) -> None:
@@ -317,7 +320,7 @@ def test_it_is_not_ready_when_it_cannot_begin(daemon: Daemon, tmp_path: Path) ->
         assert done.returncode == 2
         assert "config.toml:2" in done.stderr
         with contextlib.suppress(TimeoutError):
-            assert manager.recv(100) != b"READY=1"
+            assert not manager.recv(1000).startswith(b"READY=1")
 
 
 def test_an_order_to_end_in_the_middle_of_a_large_copy_is_followed(pair: Pair, daemon: Daemon, tmp_path: Path) -> None:
