@@ -84,6 +84,13 @@ class CreatePolicy(StrEnum):
     PUBLIC = "public"
 
 
+class CardPolicy(StrEnum):
+    """Whether commits get a drafted model card where the directory has none."""
+
+    OFF = "off"
+    AUTO = "auto"
+
+
 class TransferKind(StrEnum):
     """Who moves LFS objects; `auto` picks by the remote's address."""
 
@@ -112,6 +119,7 @@ class Mirror:
     delete: DeletePolicy = DeletePolicy.MIRROR
     incomplete: IncompletePolicy = IncompletePolicy.WAIT
     create: CreatePolicy = CreatePolicy.NEVER
+    card: CardPolicy = CardPolicy.OFF
     transfer: TransferKind = TransferKind.AUTO
     quiet_s: float = 5.0
     max_wait_s: float = 300.0

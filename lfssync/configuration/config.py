@@ -42,7 +42,7 @@ from lfssync.configuration.settings import (
 )
 from lfssync.configuration.tomllines import Steps, line_of, syntax_error_line
 from lfssync.errors import TransientError, UserError
-from lfssync.model import CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
+from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
 from lfssync.places import Places, check_name, mirror_name
 
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
@@ -283,6 +283,7 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "delete": choice(DeletePolicy),
     "incomplete": choice(IncompletePolicy),
     "create": choice(CreatePolicy),
+    "card": choice(CardPolicy),
     "transfer": choice(TransferKind),
     "quiet": duration,
     "max_wait": duration,

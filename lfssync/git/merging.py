@@ -4,7 +4,8 @@ Used by `delivery` when a push finds the remote ahead. Path by path: what we cha
 have it, all else is as the remote has it; a path changed on both sides so keeps the local bytes, and the remote's
 version stays in history as the other parent.
 The one thing to know: `.gitattributes` is the exception. Both sides add lines to it for files of their own, so it is
-merged line by line; otherwise the other side's LFS files would turn into mere pointers in every clone.
+merged line by line; otherwise the other side's LFS files would turn into mere pointers in every clone. And a card that
+lfssync drafted gives way to theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from lfssync.git.fastimport import Edit, Ident
 from lfssync.git.repository import Refs, Repository
 from lfssync.line.classification import NAME, attribute_files, names_above, no_longer_lfs
 from lfssync.rules.attributes import Block, join, split
+from lfssync.rules.cardmark import NAME as CARD
+from lfssync.rules.cardmark import is_untouched
 
 
 def merge(repository: Repository, refs: Refs, who: Ident) -> Refs:
@@ -29,7 +32,17 @@ def merge(repository: Repository, refs: Refs, who: Ident) -> Refs:
     assert refs.tip is not None
     base = repository.merge_base(refs.head, refs.tip)
     ours, theirs = repository.differences(base, refs.head), repository.differences(base, refs.tip)
+    ours = _giving_way(repository, ours, theirs)
     return repository.merge(refs, ours, _attributes(repository, base, refs.head, refs.tip, ours, theirs), who)
+
+
+def _giving_way(repository: Repository, ours: list[Edit], theirs: Sequence[Edit]) -> list[Edit]:
+    """Our edits without a card that lfssync drafted where they touched it as well: nothing of a person's goes."""
+    touched = {edit.path for edit in theirs}
+    both = [edit for edit in ours if edit.path in touched and edit.path.rpartition(b"/")[2] == CARD and edit.blob_oid]
+    cards = repository.contents([(edit.blob_oid or "").encode() for edit in both])
+    drafted = [edit for edit, card in zip(both, cards, strict=True) if card is not None and is_untouched(card)]
+    return [edit for edit in ours if edit not in drafted]
 
 
 def _attributes(

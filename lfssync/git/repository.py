@@ -206,6 +206,10 @@ class Repository:
             elif words:
                 commit = words.decode()
 
+    def had(self, head: str, path: bytes) -> bool:
+        """Whether a path is, or ever was, in a history. Cost is the size of the history."""
+        return bool(self.git.run("rev-list", "-1", "--full-history", head, "--", path).text)
+
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new` or in its history; a commit that is not here is in nobody's history."""
         if old == new:

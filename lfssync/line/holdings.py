@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.formats.reading import Reader
@@ -27,25 +27,22 @@ class Holdings:
     Args:
         root_fd: The directory.
         files: Its files by path, without links, each with the signature under which it counts.
+        missed: Files that were wanted and were not what they had been listed as; added to.
     """
 
     root_fd: int
     files: Mapping[bytes, Signature]
+    missed: set[bytes] = field(default_factory=set)
 
     @contextlib.contextmanager
     def reader(self, path: bytes) -> Iterator[Reader | None]:
         """A reader of one of the files, which is open within the block; None when it cannot be had."""
+        fd = self._open(path) if path in self.files else None
         try:
-            fd = open_beneath(self.root_fd, path) if path in self.files else -1
-        except OSError:
-            fd = -1
-        if fd < 0:
-            yield None
-            return
-        try:
-            yield Reader.of(fd, self.files[path].size_bytes) if self._is_it(fd, path) else None
+            yield None if fd is None else Reader.of(fd, self.files[path].size_bytes)
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
 
     def read(self, path: bytes, limit_bytes: int) -> bytes:
         """A whole file; nothing when it is larger than that, or cannot be had.
@@ -59,11 +56,17 @@ class Holdings:
                 return reader.at(0, reader.size_bytes)
         return b""
 
-    def _is_it(self, fd: int, path: bytes) -> bool:
+    def _open(self, path: bytes) -> int | None:
         try:
-            return Signature.of(os.fstat(fd)) == self.files[path]
+            fd = open_beneath(self.root_fd, path)
         except OSError:
-            return False
+            self.missed.add(path)
+            return None
+        if Signature.of(os.fstat(fd)) == self.files[path]:
+            return fd
+        os.close(fd)
+        self.missed.add(path)
+        return None
 
 
 @contextlib.contextmanager

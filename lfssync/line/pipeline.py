@@ -26,6 +26,7 @@ from lfssync.git.workingcopy import WorkingCopy
 from lfssync.line.assembly import Part
 from lfssync.line.classification import NAME as ATTRIBUTES
 from lfssync.line.classification import RULES_FACT, is_text_like_a_pointer
+from lfssync.line.composing import Composing, with_card
 from lfssync.line.intake import Intake, Taken
 from lfssync.line.outofreach import OutOfReachError
 from lfssync.line.plan import CommitPlan, Records, plan, still_unread, together
@@ -303,13 +304,17 @@ class _Pass:
         ready, rules = taken.ready, taken.rules
         is_needed, text = rules.is_needed(taken.text), rules.committed
         unread = still_unread(taken.again, ready.deferred)
+        composing = Composing(self.repository, self.store, self.session.compose, self.warnings)
         plans = []
-        for part in [ready.as_one()] if self.order.message else ready.parts:
+        parts = (ready.as_one(),) if self.order.message else ready.parts
+        for part in parts:
             made = plan(
                 part.staged, taken.known, part.removed, on_branch, rules.prefix, mirror.delete,
                 (taken.attributes, is_needed),
             )  # fmt: skip
             is_needed, text = False, taken.text if made.edits else text
+            if part is parts[-1]:
+                made = with_card(made, composing.card(root_fd, refs.head, ready, rules))
             records = Records(
                 {one.path: one.known() for one in part.staged} | unread,
                 {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text)},

@@ -23,6 +23,7 @@ from lfssync.git.repository import Refs, Repository, tidy
 from lfssync.git.workingcopy import WorkingCopy
 from lfssync.lifeline import Lifeline
 from lfssync.line.assembly import Stills
+from lfssync.line.composing import Composer
 from lfssync.line.delivery import Delivery
 from lfssync.line.embedded import ensure_remote
 from lfssync.line.keeping import Keeper
@@ -57,6 +58,7 @@ class Session:
         unfinished: Uploads in parts that were begun.
         hashed: What files are that were read and could not be secured.
         last_call: Until when files may be taken.
+        compose: Drafts the card that commits get where the directory has none.
     """
 
     monitor: Monitor = silent
@@ -67,6 +69,7 @@ class Session:
     unfinished: Unfinished = field(default_factory=Unfinished)
     hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
     last_call: LastCall = field(default_factory=LastCall)
+    compose: Composer | None = None
 
     def progress(self, event: Plan | Progress) -> None:
         """Hand progress on; also where long reads and copies notice that they shall stop.

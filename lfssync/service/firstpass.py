@@ -11,21 +11,26 @@ import contextlib
 import os
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.hosts import Wish
 from lfssync.line import pipeline
+from lfssync.line.composing import Composer
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
-from lfssync.model import CreatePolicy, Mirror, PassResult
+from lfssync.model import CardPolicy, CreatePolicy, Mirror, PassResult
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import Store
 
 
 def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
-    """As `pipeline.run_pass`, and before the first delivery the repository is created where the mirror says so."""
+    """As `pipeline.run_pass`, with what the line leaves to others.
+
+    Before the first delivery the repository is created, and commits get a drafted card, where the mirror says so.
+    """
     may_create = mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/")
     if may_create and order.unreached is None:
         with held(state_dir, order.wait_lock_s, session.stop):
@@ -34,7 +39,17 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
                     _create(mirror, state_dir, session)
             except TransientError as error:  # the pass goes on without the remote, as far as that goes
                 order = replace(order, unreached=error)
+    session.compose = _composer(mirror)
     return pipeline.run_pass(mirror, state_dir, order, session)
+
+
+def _composer(mirror: Mirror) -> Composer | None:
+    """What drafts the mirror's card, where it wants one."""
+    if mirror.card is CardPolicy.OFF:
+        return None
+    from lfssync.cards.drafting import draft
+
+    return partial(draft, mirror, os.environ)
 
 
 def _has_delivered(state_dir: Path) -> bool:

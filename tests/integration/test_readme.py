@@ -287,6 +287,7 @@ OTHER_VALUES = {
     "delete": '"keep"',
     "incomplete": '"commit"',
     "create": '"private"',
+    "card": '"auto"',
     "transfer": '"git-lfs"',
     "quiet": '"250ms"',
     "max_wait": '"1h30m"',
