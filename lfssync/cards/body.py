@@ -28,7 +28,7 @@ def body(facts: Facts, about: About) -> str:
         _loading(facts, about),
         _training(facts),
         _results(facts),
-        _table("Size", ("of", "is"), facts.shape),
+        _table("Size", ("size", "value"), facts.shape),
         _files(facts),
         _table("Made with", ("library", "version"), facts.versions),
         [f"Drafted by lfssync from {_sources(facts)}; what is not in these files, only its authors can tell."],
@@ -40,7 +40,8 @@ def _opening(facts: Facts) -> Iterator[str]:
     kind = words.code(facts.architecture or facts.model_type)
     of_type = f" ({words.code(facts.model_type)})" if facts.architecture and facts.model_type else ""
     subject = f"An adapter{f' of the kind {kind}' if kind else ''}" if facts.relation == "adapter" else ""
-    subject = subject or (f"{kind}{of_type}" if kind else "A model")
+    made_of = _MADE_OF.get(facts.weights.format, "")
+    subject = subject or (f"{kind}{of_type}" if kind else f"A model{f' in {made_of} files' if made_of else ''}")
     weights = facts.weights
     size = f" with {words.many(weights.parameters)} parameters" if weights.parameters else ""
     types = f" in {', '.join(words.code(one) for one in _types(weights.dtypes))}" if weights.dtypes else ""

@@ -80,7 +80,7 @@ def facts(holdings: Holdings, is_local: IsLocal) -> Facts:
         licence=licences.identified(config.get("license")) or _licence(holdings),
         base_model=published(config.get("_name_or_path"), is_local),
         datasets=_published(settings, ("dataset_name", "dataset", "datasets"), is_local),
-        languages=tuple(filter(None, map(words.language, words.items(config.get("language"), _LISTED)))),
+        languages=_languages(config.get("language")),
         tags=("generated_from_trainer",) if trained.step is not None else (),
         shape=dict(_shape(config)),
         versions=dict(_versions(holdings, config, adapter)),
@@ -118,6 +118,10 @@ def published(value: object, is_local: IsLocal) -> str:
 def _published(table: words.Table, keys: tuple[str, ...], is_local: IsLocal) -> tuple[str, ...]:
     found = (published(value, is_local) for key in keys for value in words.items(table.get(key), _LISTED))
     return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _languages(value: object) -> tuple[str, ...]:
+    return tuple(filter(None, map(words.common_language, words.items(value, _LISTED))))
 
 
 def _json(holdings: Holdings, path: bytes) -> words.Table:
@@ -208,7 +212,9 @@ def _with_gguf(found: Facts, values: Mapping[str, object], is_local: IsLocal) ->
         base_model=base,
         relation="quantized" if base else "",
         datasets=_published(dict(values), ("general.datasets",), is_local),
-        languages=tuple(filter(None, map(words.language, words.items(values.get("general.languages"), _LISTED)))),
+        languages=tuple(
+            filter(None, map(words.common_language, words.items(values.get("general.languages"), _LISTED)))
+        ),
         tags=(*found.tags, "gguf"),
         shape={title: words.shown(size) for title, size in sizes if size},
     )

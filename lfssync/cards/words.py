@@ -15,6 +15,14 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}[A-Za-z0-9_]|[A-Za-z0-9]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}")
+_ISO_639_1 = """
+aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es
+et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj
+kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv
+ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti
+tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+_LANGUAGES = frozenset(_ISO_639_1.split())
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#|&~$!{}]")
 _ID_CHARACTERS = 96
 NUMBER_MAX = 10**18
@@ -55,8 +63,13 @@ def class_name(value: object) -> str:
 
 
 def language(value: object) -> str:
-    """The code of a language, such as `en`; empty for anything else."""
+    """What has the shape of a language's code, such as `en` or `pt-BR`; empty for anything else."""
     return value if isinstance(value, str) and _LANGUAGE.fullmatch(value) else ""
+
+
+def common_language(value: object) -> str:
+    """A language that surely has this code, by ISO 639-1; empty for anything else."""
+    return value if isinstance(value, str) and value in _LANGUAGES else ""
 
 
 def number(value: object) -> int | float | None:

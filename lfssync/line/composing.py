@@ -26,6 +26,10 @@ Composer = Callable[[Holdings], str | None]
 """Drafts a card from what a directory holds; None when there is nothing to draft. May raise anything."""
 
 
+TOP_ENTRIES = 9_900
+"""A folder with more may have no room for a card: some hosts take 10,000, and refuse the whole push otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A card to commit.
@@ -98,6 +102,8 @@ class Composing:
     def _draft(self, compose: Composer, root_fd: int, ready: Sorted) -> str | None:
         """A draft from exactly what is committed; None when a file of it has changed, so that the next pass drafts."""
         holdings = Holdings(root_fd, self._committed(ready.staged, set(ready.removed)))
+        if len({path.partition(b"/")[0] for path in holdings.files}) > TOP_ENTRIES:
+            return None
         try:
             text = compose(holdings)
         except Exception as error:  # noqa: BLE001  (a card never stands in the way of the weights)

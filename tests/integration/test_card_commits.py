@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from lfssync.credentials import Credential
 from lfssync.line.holdings import Holdings
 from lfssync.line.pipeline import Order, run_pass
 from lfssync.line.workbench import Session
@@ -19,7 +20,10 @@ from lfssync.versions.restore import restore
 from tests.cardfiles import CONFIG, trained, trainer_state
 from tests.helpers import assert_whole, clone, git, tree
 from tests.integration.site import LFS_LINE, Content, Link, Site
+from tests.integration.test_hub_standin import ask
 from tests.integration.test_merge import commit_without_delivery, web
+from tests.logins import Logins
+from tests.servers.hub import TOKEN, hub_at
 
 CARD = b"README.md"
 MODEL: Mapping[bytes, Content] = {
@@ -205,6 +209,28 @@ def test_a_working_copy_stays_clean(tmp_path: Path) -> None:
     delivering.sync(site.mirror, site.state, Order(), Session())
     assert git("status", "--porcelain", cwd=site.directory) == b""
     assert card(site) == b"# mine\n"
+
+
+def test_a_folder_that_is_nearly_full_gets_no_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lfssync.line.composing.TOP_ENTRIES", 2)
+    site = Site.make(tmp_path, card=CardPolicy.AUTO)
+    site.put({**MODEL, b"notes.txt": b"1"})
+    assert card(site) == b""
+
+
+def test_the_hub_takes_it_and_its_own_client_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_at(tmp_path / "hub") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        hub.make("me/m")
+        site = Site.make(tmp_path / "site", card=CardPolicy.AUTO)
+        site.login = Logins([Credential("hf_user", TOKEN)])
+        site.configure(remote=f"{hub.address}/me/m")
+        assert site.put({**MODEL, **state(2)}).deferred == ()
+        script = "card = ModelCard.load('me/m')\nprint(json.dumps([card.data.base_model, card.text]))"
+        answer = ask(hub, f"from huggingface_hub import ModelCard\n{script}")
+    assert isinstance(answer, list)
+    assert answer[0] == "google-bert/bert-base-uncased"
+    assert 'from_pretrained("me/m", revision="main")' in answer[1]
 
 
 def test_two_machines_that_draft_meet(site: Site, tmp_path: Path) -> None:
