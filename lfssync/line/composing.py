@@ -60,7 +60,9 @@ class Composing:
     compose: Composer | None
     warnings: list[str] = field(default_factory=list)
 
-    def card(self, root_fd: int, head: str | None, ready: Sorted, rules: Classification) -> Composed | None:
+    def card(
+        self, root_fd: int, head: str | None, ready: Sorted, rules: Classification, stream: FastImport
+    ) -> Composed | None:
         """The card that goes along with the last commit; None when there is none, or nothing new to say.
 
         Args:
@@ -68,6 +70,7 @@ class Composing:
             head: The commit that the next one builds on.
             ready: What the pass commits.
             rules: What is LFS.
+            stream: Takes the blob.
         """
         if self.compose is None or _has_one(root_fd) or NAME in ready.removed:
             return None
@@ -83,9 +86,7 @@ class Composing:
             self.warnings.append("README.md: .gitattributes makes it an LFS file, so no card is drafted")
             return None
         oid = blob_oid(len(content), [content])
-        with FastImport(self.repository.git) as stream:
-            stream.blob(oid, len(content), [content])
-            stream.finish()
+        stream.blob(oid, len(content), [content])
         return Composed(Edit(path, "100644", oid), len(content), not before)
 
     def _before(self, head: str | None, path: bytes) -> bytes | None:

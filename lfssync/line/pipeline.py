@@ -291,12 +291,14 @@ class _Pass:
         """Read what changed, bring its LFS objects to safety, and commit what is whole: each checkpoint by itself."""
         with FastImport(self.repository.git) as stream:
             taken = self._intake().take(root_fd, refs.head, changes, self.scanned_at, stream)
-            refs, plans = self._commit_parts(refs, taken, stream)
+            refs, plans = self._commit_parts(root_fd, refs, taken, stream)
             stream.finish()  # what was read and has to wait
         self._remember(taken.ready.deferred, taken.read, changes)
         return refs, taken, together(plans)
 
-    def _commit_parts(self, refs: Refs, taken: Taken, stream: FastImport) -> tuple[Refs, list[CommitPlan]]:
+    def _commit_parts(
+        self, root_fd: int, refs: Refs, taken: Taken, stream: FastImport
+    ) -> tuple[Refs, list[CommitPlan]]:
         """A commit for each part that is whole; gives the refs and what was committed."""
         mirror = self.mirror
         first = refs.mirrored is None and refs.head is not None
@@ -314,7 +316,7 @@ class _Pass:
             )  # fmt: skip
             is_needed, text = False, taken.text if made.edits else text
             if part is parts[-1]:
-                made = with_card(made, composing.card(root_fd, refs.head, ready, rules))
+                made = with_card(made, composing.card(root_fd, refs.head, ready, rules, stream))
             records = Records(
                 {one.path: one.known() for one in part.staged} | unread,
                 {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text)},

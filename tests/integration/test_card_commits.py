@@ -159,6 +159,14 @@ def test_it_goes_into_the_sub_folder(tmp_path: Path) -> None:
     assert b"Trained for 200" in text
 
 
+def test_it_comes_with_the_last_of_several_commits(tmp_path: Path) -> None:
+    site = Site.make(tmp_path, card=CardPolicy.AUTO)
+    site.put({**MODEL, **state(2), **state(3)})
+    assert git("rev-list", "--count", "main", cwd=site.remote) == b"3\n"
+    assert git("show", "--name-only", "--format=", "main", "--", CARD, cwd=site.remote) == b"README.md\n"
+    assert b"Trained for 300" in card(site)
+
+
 def test_where_markdown_is_lfs_there_is_no_card(tmp_path: Path) -> None:
     site = Site.make(tmp_path, card=CardPolicy.AUTO)
     result = site.put({**MODEL, b".gitattributes": b"*.md" + LFS_LINE})
