@@ -20,10 +20,19 @@ from lfssync.errors import LfssyncError
 from lfssync.model import Mirror
 from lfssync.places import Places
 from lfssync.records.roster import roster
-from lfssync.service.worker import Worker
+from lfssync.service.worker import CHECK_EVERY_S, Worker
+
+LOOK_EVERY_S = 0.5
+"""How often the configuration file and the folders of patterns are looked at, one stat each; more seldom if many."""
+
+_LOOKS_A_SECOND = 100
 
 SURVEY_EVERY_S = 30.0
 """How often patterns are followed even if no folder seems to have changed."""
+
+_CHECKS_A_SECOND = 10
+_CHECK_EVERY_AT_MOST_S = 20.0
+"""Every watcher is looked after each second; with many mirrors more seldom, all at once."""
 
 _RACY_S = 1.1
 """Time stamps of some file systems move once a second; what changed less than this ago may change again unseen."""
@@ -52,6 +61,11 @@ class Crew:
         self._survey_at = 0.0
         self._complaints: dict[str, set[str]] = {}
 
+    @property
+    def look_every_s(self) -> float:
+        """How often `look` is to be called, in seconds."""
+        return max(LOOK_EVERY_S, len(self._looks_at) / _LOOKS_A_SECOND)
+
     def begin(self) -> None:
         """Read the configuration for the first time, and begin to watch.
 
@@ -60,14 +74,31 @@ class Crew:
         """
         self._configure(self._load(), [])
 
-    def look(self, now: float) -> None:
-        """Read the configuration again if it, or a folder that a pattern looks into, has changed.
+    def look(self, now: float) -> bool:
+        """Read the configuration again if it, or a folder that a pattern looks into, has changed; says whether it did.
 
         Args:
             now: Monotonic seconds.
         """
-        if self._stamps() != self._seen or now >= self._survey_at:
-            self.reload()
+        if self._stamps() == self._seen and now < self._survey_at:
+            return False
+        self.reload()
+        return True
+
+    def tick(self, now: float) -> float:
+        """Have every worker take in hints, and look after watcher and rescan.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            When there is something to do again at the latest, in monotonic seconds.
+        """
+        polling = sum(worker.is_polling for worker in self.workers.values())
+        check_every_s = min(max(CHECK_EVERY_S, len(self.workers) / _CHECKS_A_SECOND), _CHECK_EVERY_AT_MOST_S)
+        for worker in self.workers.values():
+            worker.tick(now, polling, check_every_s)
+        return min((worker.tick_at for worker in self.workers.values()), default=float("inf"))
 
     def reload(self) -> None:
         """Read the configuration; one that is wrong changes nothing, but its patterns are followed as before."""

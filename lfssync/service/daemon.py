@@ -1,7 +1,7 @@
 """The background process: one worker per mirror, threads for their passes, a control socket, signals.
 
-What `lfssync run` runs. The main thread owns all workers (`crew`) and decides; passes run in threads of their own, a
-few at a time, those that are due longest first; watchers and requests only tell the main thread what to do.
+What `lfssync run` runs. The main thread owns all workers (`crew`) and decides; passes run in threads of their own
+(`passes`); watchers and requests only tell the main thread what to do.
 The one thing to know: the daemon keeps nothing in memory that matters. Kill it, and the next one finds everything on
 disk, in git and on the remote.
 """
@@ -23,18 +23,15 @@ from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, alone
-from lfssync.rules.debounce import Due
 from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
 from lfssync.service.notifying import Notifier, doing
+from lfssync.service.passes import Passes
 from lfssync.service.process import Job, allow_descriptors, on_signals, tell_where_it_hangs
 from lfssync.service.protocol import Document, error_document, headway_document
-from lfssync.service.worker import Outcome, Worker
 
-PASSES_AT_ONCE = 4
-LOOK_EVERY_S = 0.5
-"""How often the configuration file and the folders of patterns are looked at; one stat each."""
+_CLOSING_TURN_S = 0.5
 
 STOP_TIMEOUT_S = 20.0
 """So long passes may take to break off what they do, once the grace is over."""
@@ -63,8 +60,8 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._since = time.time()
         self._crew = Crew(places, self._wake)
-        self._passes: dict[str, Worker] = {}
-        self._look_at = 0.0
+        self._passes = Passes(self._jobs.put)
+        self._look_at = self._turn_at = 0.0
         self._live: Document = {}
 
     def run(self) -> int:
@@ -108,20 +105,23 @@ class Daemon:
         """One turn of the main loop: configuration, watchers, due passes; then sleep until there is more to do."""
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + LOOK_EVERY_S
-            self._crew.look(now)
+            self._look_at = now + self._crew.look_every_s
+            if self._crew.look(now):
+                self._turn_at = now
             self._look_after(server)
-        polling = sum(worker.is_polling for worker in self._crew.workers.values())
-        for worker in self._crew.workers.values():
-            worker.tick(now, polling)
-        self._begin_passes(now)
-        self._publish()
-        others = {name: worker.session.stop for name, worker in self._passes.items()} | {"a command": self._stop}
-        self._notifier.turn([doing(worker) for worker in self._crew.workers.values()], others)
-        moments = [self._look_at, *(worker.tick_at for worker in self._crew.workers.values())]
-        if len(self._passes) < PASSES_AT_ONCE:
-            moments += [due_at for due_at, _ in self._waiting()]
-        self._do_jobs(min(moments) - time.monotonic())
+        if (
+            now >= self._turn_at
+        ):  # else it is the look alone, which costs next to nothing however many mirrors there are
+            self._turn_at = min(self._crew.tick(now), self._passes.begin(self._crew.workers, now), self._tell_manager())
+            self._publish()
+        if self._do_jobs(min(self._look_at, self._turn_at) - time.monotonic()):
+            self._turn_at = float("-inf")
+
+    def _tell_manager(self) -> float:
+        """Tell the service manager how all mirrors do; says when to do so again at the latest."""
+        others = {name: worker.session.stop for name, worker in self._passes.workers.items()}
+        doings = [doing(worker) for worker in self._crew.workers.values()]
+        return self._notifier.turn(doings, others | {"a command": self._stop}, self._crew.complaints)
 
     def _look_after(self, server: Server) -> None:
         try:
@@ -139,70 +139,38 @@ class Daemon:
             self._notifier.stopping(until - now + STOP_TIMEOUT_S)
             _log.info("delivering what is complete, for at most %.0f s; a second signal ends it at once", until - now)
         while self._orders_to_end < 2 and now < until:
-            for worker in self._crew.workers.values():
-                worker.tick(now, polling=0)
-            self._begin_passes(now)
+            self._crew.tick(now)
+            next_at = self._passes.begin(self._crew.workers, now)
             self._publish()
-            waiting = self._waiting()
-            if not self._passes and not waiting:
+            if not self._passes and not self._passes.waiting(self._crew.workers):
                 return
-            at_once = len(self._passes) < PASSES_AT_ONCE
-            self._do_jobs(min([until, now + LOOK_EVERY_S, *(due_at for due_at, _ in waiting if at_once)]) - now)
+            self._do_jobs(min(until, now + _CLOSING_TURN_S, next_at) - now)
             now = time.monotonic()
 
-    def _do_jobs(self, timeout_s: float) -> None:
-        """Do what there is to do; wait for the first job, at most so many seconds."""
-        with contextlib.suppress(queue.Empty):
+    def _do_jobs(self, timeout_s: float) -> bool:
+        """Do what there is to do; wait for the first job, at most so many seconds. Says whether there was any."""
+        try:
             self._jobs.get(timeout=max(0.0, timeout_s))()
+        except queue.Empty:
+            return False
+        with contextlib.suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()()
-
-    # -- passes --------------------------------------------------------------------------------------------------
-
-    def _waiting(self) -> list[tuple[float, str]]:
-        """When the next pass of each mirror is due that has none under way, the longest due first."""
-        return sorted(
-            (worker.due_at, name)
-            for name, worker in self._crew.workers.items()
-            if worker.due_at is not None and name not in self._passes
-        )
-
-    def _begin_passes(self, now: float) -> None:
-        for _, name in self._waiting()[: PASSES_AT_ONCE - len(self._passes)]:
-            worker = self._crew.workers[name]
-            due = worker.take(now)
-            if due is None:
-                continue
-            self._passes[name] = worker
-            thread = threading.Thread(target=self._work, args=(worker, due), name=f"pass {name}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                failure = TransientError(f"no thread could be started: {error}", "it is tried again")
-                self._ended(worker, Outcome(due, None, failure, 0.0))
-
-    def _work(self, worker: Worker, due: Due) -> None:
-        with worker.session.stop.at_work():
-            outcome = worker.work(due)
-        self._jobs.put(lambda: self._ended(worker, outcome))
-
-    def _ended(self, worker: Worker, outcome: Outcome) -> None:
-        del self._passes[worker.mirror.name]
-        worker.done(outcome, time.monotonic())
+        return True
 
     def _end(self, server: Server) -> bool:
         """Stop everything; False when a pass did not end in time."""
         timeout_s = STOP_TIMEOUT_S if self._orders_to_end < 2 else STOP_AT_ONCE_S
         deadline = time.monotonic() + timeout_s
         self._stop.set()
-        for worker in (*self._crew.workers.values(), *self._passes.values()):
+        for worker in (*self._crew.workers.values(), *self._passes.workers.values()):
             worker.session.stop.set()
         for worker in self._crew.workers.values():
             worker.stop()
         server.stop(deadline - time.monotonic())
         while self._passes and time.monotonic() < deadline:
             self._do_jobs(deadline - time.monotonic())
-        for name in self._passes:
+        for name in self._passes.workers:
             _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, timeout_s)
         return not self._passes
 

@@ -32,6 +32,7 @@ _PINGS = 3
 _HANGS = 5
 """A pass that nothing was heard of for so many times that long hangs."""
 
+_LOOK_AT_HANGS_S = 0.1
 _SEND_TIMEOUT_S = 2.0
 _log = logging.getLogger("lfssync")
 
@@ -102,22 +103,28 @@ class Notifier:
         extension = [] if within_s is None else [f"EXTEND_TIMEOUT_USEC={within_s * 1e6:.0f}"]
         self._send("STOPPING=1", f"STATUS={self._said}", *extension)
 
-    def turn(self, doings: Sequence[Doing], others: Mapping[str, Lifeline]) -> None:
+    def turn(self, doings: Sequence[Doing], others: Mapping[str, Lifeline], complaints: Sequence[str] = ()) -> float:
         """The main loop turns: say how all mirrors do if that changed, and that all move, if they do.
 
         Args:
             doings: What each mirror does.
             others: The lifelines of what goes on besides, by what it is.
+            complaints: What is wrong with what all mirrors share.
+
+        Returns:
+            When to be called again at the latest, in monotonic seconds.
         """
         now = self._clock()
         self._look_for_those_that_hang(doings, others)
-        line = status_line(doings, self._hangs)
+        line = "; ".join([status_line(doings, self._hangs), *complaints])
         if line != self._said and now >= self._say_at:
             self._said, self._say_at = line, now + STATUS_EVERY_S
             self._send(f"STATUS={line}")
         if self._watchdog_s is not None and now >= self._ping_at and not self._hangs:
             self._ping_at = now + self._watchdog_s / _PINGS
             self._send("WATCHDOG=1")
+        again_at = self._say_at if line != self._said else float("inf")
+        return again_at if self._watchdog_s is None else min(again_at, max(self._ping_at, now + _LOOK_AT_HANGS_S))
 
     def _look_for_those_that_hang(self, doings: Collection[Doing], others: Mapping[str, Lifeline]) -> None:
         if self._watchdog_s is None:

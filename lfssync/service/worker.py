@@ -183,12 +183,13 @@ class Worker:
         self._last_call = (self.is_waiting or is_working) and not is_hopeless
         return self._closes_at if self._last_call or is_working else now
 
-    def tick(self, now: float, polling: int) -> None:
+    def tick(self, now: float, polling: int, check_every_s: float = CHECK_EVERY_S) -> None:
         """Take in hints, and look after watcher and rescan.
 
         Args:
             now: Monotonic seconds.
             polling: How many mirrors of this daemon cannot be watched.
+            check_every_s: How often the watcher is looked after; of all mirrors together, to wake up for all at once.
         """
         paths, first, last = self._inbox.take()
         for path in paths:
@@ -196,7 +197,7 @@ class Worker:
         if paths:
             self._debounce.add(Hint(paths[-1]), last)
         if now >= self._check_at:
-            self._check_at = now + CHECK_EVERY_S
+            self._check_at = (now // check_every_s + 1) * check_every_s
             self._look_after_watcher(now)
         if now >= self._rescan_at:
             self._rescan_at = now + self._rescan_s(polling)
