@@ -11,12 +11,12 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfssync.configuration import config, patterns
 from lfssync.credentials.ladder import Ladder
-from lfssync.errors import LfssyncError
+from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror
 from lfssync.places import Places
 from lfssync.records.roster import roster
@@ -57,7 +57,8 @@ class Crew:
         self._wake = wake
         self._configuration = config.Configuration(places.config_file)
         self._looks_at: Sequence[Path] = ()
-        self._seen: object = None
+        self._seen: list[_Stamp] = []
+        self._noticed: list[_Stamp] = []
         self._survey_at = 0.0
         self._complaints: dict[str, set[str]] = {}
 
@@ -77,10 +78,19 @@ class Crew:
     def look(self, now: float) -> bool:
         """Read the configuration again if it, or a folder that a pattern looks into, has changed; says whether it did.
 
+        A file that has just changed is read at the next look, if it stands still by then: who writes it in place has
+        it empty for a moment, and an empty one would end all mirrors.
+
         Args:
             now: Monotonic seconds.
         """
-        if self._stamps() == self._seen and now < self._survey_at:
+        stamps = self._stamps()
+        noticed, self._noticed = self._noticed, stamps
+        has_changed = stamps != self._seen or any(one.is_racy for one in self._seen)
+        if not has_changed and now < self._survey_at:
+            return False
+        is_new = stamps[:1] not in (self._seen[:1], noticed[:1])
+        if is_new and stamps[1:] == self._seen[1:]:
             return False
         self.reload()
         return True
@@ -106,9 +116,17 @@ class Crew:
         configuration = self._configuration
         try:
             configuration = self._load()
+            if self.workers and not configuration.mirrors and not configuration.patterns:
+                self._require_file()
         except LfssyncError as error:
+            configuration = self._configuration
             complaints.append(f"the configuration stays as it was: {error}")
         self._configure(configuration, complaints)
+
+    @property
+    def complaints(self) -> list[str]:
+        """What is wrong with what all mirrors share, as far as it is not mended."""
+        return sorted(words for about in list(self._complaints.values()) for words in about)
 
     def complain(self, about: str, complaints: set[str]) -> None:
         """Log complaints once, not at every look; and again when they come back after they were mended."""
@@ -119,13 +137,19 @@ class Crew:
             _log.info("%s is in order again", about)
         self._complaints[about] = complaints
 
+    def _require_file(self) -> None:
+        """Take a file that is gone, or a link that leads nowhere, for a mistake and not for a wish."""
+        file = self._places.config_file
+        if not file.exists():
+            raise UserError(f"{file} is gone", "put it back, or stop mirrors with lfssync remove")
+
     def _load(self) -> config.Configuration:
         self._seen = self._stamps()  # before it is read: what changes meanwhile is then seen next time
         configuration = config.load(self._places)
         config.check_directories(configuration.mirrors)
         return configuration
 
-    def _stamps(self) -> object:
+    def _stamps(self) -> list[_Stamp]:
         return [_stamp(path) for path in (self._places.config_file, *self._looks_at)]
 
     def _configure(self, configuration: config.Configuration, complaints: list[str]) -> None:
@@ -139,12 +163,15 @@ class Crew:
         found = roster(configuration, self._places)
         self.complain("the configuration", {*complaints, *map(str, found.refused)})
         wanted = {mirror.name: mirror for mirror in found.mirrors}
-        for name, worker in list(self.workers.items()):
+        before = dict(self.workers)
+        for name, worker in before.items():
             if wanted.get(name) != worker.mirror:
                 self._dismiss(name, wanted.get(name))
         for name, mirror in wanted.items():
             if name not in self.workers:
                 worker = Worker(mirror, self._places.mirror_state(name), self._wake, self.login)
+                if name in before and not before[name].session.stop.is_set():
+                    worker.take_over(before[name])
                 worker.start(time.monotonic())
                 self.workers[name] = worker
                 _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
@@ -170,11 +197,18 @@ def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
     )
 
 
-def _stamp(path: Path) -> tuple[object, ...]:
-    """What a stat says about a path; differs from everything, itself included, when it may change unseen."""
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What a stat says about a path, and whether it may change again without that being told."""
+
+    says: tuple[int | None, ...]
+    is_racy: bool = field(compare=False)
+
+
+def _stamp(path: Path) -> _Stamp:
     try:
         status = path.stat()
     except OSError as error:
-        return (error.errno,)
+        return _Stamp((error.errno,), False)
     is_racy = abs(time.time() - status.st_ctime) < _RACY_S
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, object() if is_racy else None)
+    return _Stamp((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns), is_racy)

@@ -109,10 +109,12 @@ class Daemon:
             if self._crew.look(now):
                 self._turn_at = now
             self._look_after(server)
-        if (
-            now >= self._turn_at
-        ):  # else it is the look alone, which costs next to nothing however many mirrors there are
-            self._turn_at = min(self._crew.tick(now), self._passes.begin(self._crew.workers, now), self._tell_manager())
+            if self._passes:
+                self._turn_at = now  # how far they are changes without a word
+        if now >= self._turn_at:  # else it was the look alone, which costs next to nothing with any number of mirrors
+            tick_at = self._crew.tick(now)
+            next_at = self._passes.begin(self._crew.workers, now)
+            self._turn_at = min(tick_at, next_at, self._tell_manager())
             self._publish()
         if self._do_jobs(min(self._look_at, self._turn_at) - time.monotonic()):
             self._turn_at = float("-inf")
@@ -195,7 +197,8 @@ class Daemon:
     def _handle(self, request: Document, monitor: Monitor) -> Document:
         command = request.get("command")
         if command == "ping":
-            return {"pid": os.getpid(), "since": self._since, "mirrors": self._live}
+            told = {"mirrors": self._live, "complaints": self._crew.complaints}
+            return {"pid": os.getpid(), "since": self._since, **told}
         if command == "reload":
             same = request.get("file") == str(self._places.config_file)
             same = same and request.get("state") == str(self._places.state_dir)

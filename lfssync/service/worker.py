@@ -159,6 +159,10 @@ class Worker:
         self._rescan_at = now + self._rescan_s(1)
         self._check_at = now + CHECK_EVERY_S
 
+    def take_over(self, before: Worker) -> None:
+        """Stand in for a worker of the same mirror, whose pass under way goes on: nothing is read again for that."""
+        self.gauge, self.session = before.gauge, before.session
+
     def stop(self) -> None:
         """Stop watching. A pass under way goes on, unless its `session` is stopped."""
         try:

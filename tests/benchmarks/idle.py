@@ -46,7 +46,7 @@ def main() -> int:
         for when in ("first", "again"):
             began = time.time()
             with Daemon(base / f"{when}.log").start() as daemon:
-                soon(lambda: _all_are_idle(began), "it takes too long", PATIENCE_S)  # noqa: B023
+                soon(lambda: _all_are_idle(began), daemon.said, PATIENCE_S)  # noqa: B023
                 print(f"{when}: all are verified after {time.time() - began:.1f} s", flush=True)
                 _measure(daemon, words.seconds)
     return 0
@@ -73,7 +73,7 @@ def _fill(base: Path, mirrors: int, files: int) -> None:
             folder = base / f"model-{mirror:03}" / f"part-{number // FOLDER_FILES}"
             if number % FOLDER_FILES == 0:
                 folder.mkdir(parents=True)
-            (folder / f"{number}.json").write_bytes(f"{mirror} {number}".ljust(FILE_BYTES).encode())
+            (folder / f"{number}.txt").write_bytes(f"{mirror} {number}".ljust(FILE_BYTES).encode())
 
 
 def _all_are_idle(since: float) -> bool:

@@ -186,11 +186,8 @@ HOUSE = (
     "lfssync.service.managed",
     "lfssync.service.systemd",
     "lfssync.service.launchd",
-<<<<<<< HEAD
     "lfssync.service.notifying",
-=======
     "lfssync.service.passes",
->>>>>>> e877d4f (Let an idle daemon wake up for one look at its configuration only, and give every place its share of the passes under way)
     "lfssync.service.process",
     "lfssync.service.daemon",
     "lfssync.service.executors",
