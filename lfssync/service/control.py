@@ -166,10 +166,7 @@ class Server:
         except UserError as error:
             return {"error": error_document(error)}
         try:
-            if request.get("protocol") != PROTOCOL:
-                raise UserError(
-                    f"the running daemon is of another version (lfssync {__version__}) than this command", "restart it"
-                )
+            _require_same(request.get("protocol"))
             return {"result": self._handler(request, monitor)}
         except LfssyncError as error:
             return {"error": error_document(error)}
@@ -331,6 +328,19 @@ def _request(connection: socket.socket) -> Document:
     if request is None:
         raise ConnectionAbortedError
     return request
+
+
+def _require_same(protocol: object) -> None:
+    """Refuse a command that would be misunderstood, in words that it shows whatever its version is."""
+    if protocol == PROTOCOL:
+        return
+    if isinstance(protocol, int) and protocol > PROTOCOL:
+        message, remedy = "is older than this command", "restart it"
+    elif isinstance(protocol, int):
+        message, remedy = "is newer than this command", "use the lfssync that the daemon was started with"
+    else:
+        message, remedy = "is of another version than this command", "restart it"
+    raise UserError(f"the running daemon (lfssync {__version__}) {message}", remedy)
 
 
 def _lines(connection: socket.socket, limit_bytes: int, deadline: float | None) -> Iterator[Document]:

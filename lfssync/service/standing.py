@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lfssync.answers import DaemonInfo, MirrorStatus
-from lfssync.errors import LfssyncError
+from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror, State, silent
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, running_daemon
@@ -121,16 +121,19 @@ def daemon_info(places: Places) -> DaemonInfo:
 
 
 def _daemon_info(places: Places, answer: Document) -> DaemonInfo:
-    if answer:
-        return DaemonInfo(True, answer["pid"], answer["since"], tuple(map(str, answer.get("complaints", ()))))
+    complaints = tuple(map(str, answer.get("complaints", ())))
+    if "pid" in answer:
+        return DaemonInfo(True, answer["pid"], answer["since"], complaints)
     pid = running_daemon(places.state_dir / DAEMON_LOCK)
-    return DaemonInfo(pid is not None, pid or None)
+    return DaemonInfo(pid is not None, pid or None, complaints=complaints)
 
 
 def _ping(places: Places) -> Document:
-    """What the running daemon says about itself; empty when none answers properly."""
+    """What the running daemon says about itself; nothing but complaints when none answers properly."""
     try:
         answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
+    except UserError as error:  # it is of another version
+        return {"complaints": [str(error)]}
     except LfssyncError as error:
         _log.debug("no word from the daemon: %s", error)
         return {}

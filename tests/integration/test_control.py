@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lfssync import __version__
 from lfssync.errors import (
     AuthError,
     BlockedError,
@@ -222,11 +223,71 @@ def test_an_endless_line_is_cut_off(server: Server, path: Path) -> None:
     assert sent < 64 << 20
 
 
-def test_another_version_gets_a_clear_answer(server: Server, path: Path) -> None:
-    answer = json.loads(answer_to(path, b'{"protocol": 99, "command": "echo"}\n'))
-    assert answer["error"]["kind"] == "usage"
-    assert "another version" in answer["error"]["message"]
-    assert answer["error"]["remedy"] == "restart it"
+@pytest.mark.parametrize(
+    ("protocol", "message", "remedy"),
+    [
+        (PROTOCOL + 1, "is older than this command", "restart it"),
+        (PROTOCOL - 1, "is newer than this command", "use the lfssync that the daemon was started with"),
+        ("two", "is of another version than this command", "restart it"),
+        (None, "is of another version than this command", "restart it"),
+    ],
+)
+def test_a_command_of_another_version_gets_a_clear_answer(
+    server: Server, path: Path, desk: Desk, protocol: object, message: str, remedy: str
+) -> None:
+    answer = json.loads(answer_to(path, json.dumps({"protocol": protocol, "command": "echo"}).encode() + b"\n"))
+    error = {"kind": "usage", "message": f"the running daemon (lfssync {__version__}) {message}", "remedy": remedy}
+    assert answer == {"error": error}
+    assert not desk.arrived.acquire(blocking=False)
+
+
+def test_a_request_that_drips_in_has_no_more_time_than_any_other(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lfssync.service.control.REQUEST_TIMEOUT_S", 0.5)
+    with connected(path) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.settimeout(0.05)
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                if not connection.recv(100):
+                    break
+    assert time.monotonic() < deadline
+    soon(lambda: request_threads() == [], request_threads)
+
+
+OTHER_VERSION = """
+import sys
+from lfssync.service import control, protocol
+control.PROTOCOL = protocol.PROTOCOL + int(sys.argv.pop(1))
+from lfssync.commandline.cli import main
+sys.exit(main())
+"""
+
+
+def of_another_version(step: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command whose protocol is so many steps away from that of this code."""
+    return subprocess.run(
+        [sys.executable, "-c", OTHER_VERSION, str(step), *words], cwd=PROJECT, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_daemon_and_commands_of_three_versions(tmp_path: Path) -> None:
+    configure(Pair.make(tmp_path).table())
+    with Daemon(tmp_path / "log").start() as daemon:
+        newer, older = of_another_version(1, "sync"), of_another_version(-1, "sync")
+        assert (newer.returncode, older.returncode) == (2, 2)
+        running = f"error: the running daemon (lfssync {__version__})"
+        assert newer.stderr == f"{running} is older than this command; restart it\n"
+        assert older.stderr.startswith(f"{running} is newer than this command; use the lfssync that")
+        told = json.loads(of_another_version(1, "status", "--json").stdout)["daemon"]
+        assert (told["running"], told["pid"]) == (True, daemon.pid)
+        assert told["complaints"] == [
+            f"the running daemon (lfssync {__version__}) is older than this command; restart it"
+        ]
+        assert lfssync("sync").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -466,7 +466,8 @@ def test_threads_and_descriptors_stay_bounded(pair: Pair, daemon: Daemon) -> Non
     with daemon.start():
         write(pair.directory / "model.bin", b"first")
         pair.arrives()
-        soon(lambda: not any("state.db" in name for name in daemon.descriptors()), daemon.descriptors)
+        soon(state_is(State.IDLE), status)
+        soon(lambda: len(daemon.threads()) == len(("main", "control", "watching")), daemon.threads)
         before = (daemon.threads(), daemon.descriptors())
         for number in range(50):
             write(pair.directory / "model.bin", random_bytes(number, 1000))
