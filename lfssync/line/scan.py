@@ -7,6 +7,7 @@ large the tree is; only "everything" walks it all. Symbolic links are never foll
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import stat
@@ -29,6 +30,10 @@ _FILES_OF_GIT = re.compile(
     rb"(\.git(?:modules|attributes)|git(?:mod|att)~[1-4])[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
 )
 """Names under which git itself reads a file, on some file system."""
+
+
+_CHECK_EVERY = 256
+_NAME = operator.attrgetter("name")
 
 
 class _Kind(Enum):
@@ -241,7 +246,7 @@ class _Walk:
             recorded = self.store.signatures(directory)
             try:
                 with os.scandir(join(self.root, directory)) as entries:
-                    listing = sorted(entries, key=lambda entry: entry.name)
+                    listing = list(entries)
             except OSError as error:
                 if isinstance(error, FileNotFoundError | NotADirectoryError) and directory:
                     self.removed.update(join(directory, name) for name in recorded)
@@ -261,10 +266,32 @@ class _Walk:
                 self.warnings.append(
                     f"{show(directory)}: a repository within the directory; its files are mirrored, its .git is not"
                 )
-            for entry in listing:
+            rest = listing if distrust else self._differing(listing, recorded)
+            for entry in sorted(rest, key=_NAME):
                 self.check()
                 self._entry(directory, entry, recorded, distrust, pending)
             self.removed.update(join(directory, name) for name in recorded)
+
+    def _differing(self, listing: list[os.DirEntry[bytes]], recorded: dict[bytes, Row]) -> list[os.DirEntry[bytes]]:
+        """Take what is as it was recorded out of both; gives the rest. What nearly every entry of a scan gets done."""
+        rest = []
+        take = recorded.get
+        for count, entry in enumerate(listing):
+            if count % _CHECK_EVERY == 0:
+                self.check()
+            row = take(entry.name)
+            if row is not None:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    status = None
+                if status is not None and row == (
+                    status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode
+                ):  # fmt: skip
+                    del recorded[entry.name]
+                    continue
+            rest.append(entry)
+        return rest
 
     def _rules_changed(self, directory: bytes, recorded: dict[bytes, Row], names: set[bytes]) -> bool:
         row = recorded.get(_GITIGNORE)
