@@ -180,12 +180,19 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         b"model.safetensors": DIRECTORIES["trainer"][b"model.safetensors"],
     }
     assert "secret" not in card_of(tmp_path / "model", contents)
+    with of_directory(tmp_path / "model", ()) as holdings:
+        assert list(holdings.files) == [b"model.safetensors"]
+        (tmp_path / "model" / "model.safetensors").unlink()
+        (tmp_path / "model" / "model.safetensors").symlink_to("../elsewhere.json")  # after it was listed
+        assert holdings.read(b"model.safetensors", 1 << 20) == b""
+        assert holdings.missed == {b"model.safetensors"}
 
 
 def test_what_claims_to_be_huge_is_not_read(tmp_path: Path) -> None:
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("metadata.json", b'{"keras_version": "3.0"' + b" " * (64 << 20) + b"}")
+        packed.writestr("config.json", b"{}")
     (tmp_path / "model").mkdir()
     with open(tmp_path / "model" / "config.json", "wb") as config:
         config.truncate(1 << 40)
@@ -195,7 +202,9 @@ def test_what_claims_to_be_huge_is_not_read(tmp_path: Path) -> None:
         b"hparams.yaml": b"a: &a [x]\n" + b"".join(b"b%d: &b%d [*a, *a]\n" % (n, n) for n in range(50)),
         b"eval_results.json": b"[" * 100_000,
     }
-    assert "parameters" not in card_of(tmp_path / "model", contents)
+    text = card_of(tmp_path / "model", contents)
+    assert "parameters" not in text
+    assert "`3.0`" not in text
 
 
 def test_a_directory_without_a_model_has_no_card(tmp_path: Path) -> None:
