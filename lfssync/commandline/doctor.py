@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lfssync.commandline import tellingcheck
 from lfssync.commandline.examination import Examination
 from lfssync.configuration import config
 from lfssync.configuration.patterns import survey
@@ -83,6 +84,7 @@ def _configuration(places: Places, mirrors: list[Mirror]) -> Iterator[Finding]:
         yield Finding("configuration", True, f"no mirrors in {places.config_file}", "start with: lfssync add DIR")
         return
     yield Finding("configuration", True, f"{len(mirrors)} in {places.config_file}: {_listed(mirrors)}")
+    yield from tellingcheck.findings_of(configuration, os.environ)
 
 
 def _listed(mirrors: Sequence[Mirror]) -> str:

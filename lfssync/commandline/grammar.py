@@ -107,6 +107,14 @@ COMMANDS = (
         (mirror(Count.AT_MOST_ONE, "look at this mirror only (all)"), JSON),
     ),
     Command(
+        "notify",
+        "Mirror",
+        "try out the notifications of the configuration",
+        "Sends a test to everything that [[notify]] names, and says what came of it. No daemon is needed.",
+        ("lfssync notify",),
+        (),
+    ),
+    Command(
         "sync",
         "Deliver",
         "bring everything to the remote now",

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from lfssync.configuration.patterns import (
     Claims,
@@ -32,7 +32,6 @@ from lfssync.configuration.settings import (
     folder_patterns,
     ignore_patterns,
     lfs_url,
-    nearest,
     rate,
     rescan_interval,
     size,
@@ -40,14 +39,14 @@ from lfssync.configuration.settings import (
     table,
     tables,
 )
-from lfssync.configuration.tomllines import Steps, line_of, syntax_error_line
+from lfssync.configuration.tables import Table
+from lfssync.configuration.telling import KEYS, Telling, telling
+from lfssync.configuration.tomllines import line_of, syntax_error_line
 from lfssync.errors import TransientError, UserError
-from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind, show
+from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind
 from lfssync.places import Places, check_name, mirror_name
 
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +57,13 @@ class Configuration:
         file: Where it was read from; it need not exist.
         mirrors: The mirrors that are configured one by one, in the order of the file.
         patterns: What makes mirrors of whatever folders there are, in the order of the file; see `patterns.survey`.
+        telling: What the daemon tells about itself, and to whom.
     """
 
     file: Path
     mirrors: tuple[Mirror, ...] = ()
     patterns: tuple[MirrorPattern, ...] = ()
+    telling: Telling = field(default_factory=Telling)
 
 
 def load(places: Places) -> Configuration:
@@ -117,7 +118,7 @@ def parse(text: str, file: Path, places: Places) -> Configuration:
         if conflict:
             raise UserError(f"{file}:{line_of(text, ('mirror', index))}: {conflict.message}", conflict.remedy)
     patterns = (replace(entry, explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
-    return Configuration(file, mirrors, tuple(patterns))
+    return Configuration(file, mirrors, tuple(patterns), telling(_top(text, file), places))
 
 
 def entries(text: str, file: Path, places: Places) -> list[Mirror | MirrorPattern]:
@@ -126,6 +127,16 @@ def entries(text: str, file: Path, places: Places) -> list[Mirror | MirrorPatter
     Raises:
         UserError: As `parse`, but for two mirrors that do not go together.
     """
+    top = _top(text, file)
+    defaults: dict[str, Any] = top.convert("defaults", table, {})
+    default_table = Table(text, file, ("defaults",), defaults, {})
+    _check_keys(default_table, "in [defaults]")
+    _template(default_table, "name", places)
+    mirrors: list[dict[str, Any]] = top.convert("mirror", tables, [])
+    return [_entry(Table(text, file, ("mirror", n), values, defaults), places) for n, values in enumerate(mirrors)]
+
+
+def _top(text: str, file: Path) -> Table:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -133,14 +144,17 @@ def entries(text: str, file: Path, places: Places) -> list[Mirror | MirrorPatter
         raise UserError(
             f"{file}:{line}: {message}", "correct the TOML; https://toml.io/en/v1.0.0 has its rules"
         ) from error
-    top = _Table(text, file, (), document, {})
-    top.check_keys(("defaults", "mirror"), "at the top of the file")
-    defaults: dict[str, Any] = top.convert("defaults", table, {})
-    default_table = _Table(text, file, ("defaults",), defaults, {})
-    default_table.check_keys(_KEYS, "in [defaults]")
-    _template(default_table, "name", places)
-    mirrors: list[dict[str, Any]] = top.convert("mirror", tables, [])
-    return [_entry(_Table(text, file, ("mirror", n), values, defaults), places) for n, values in enumerate(mirrors)]
+    top = Table(text, file, (), document, {})
+    _check_keys(top, "at the top of the file", ("defaults", "daemon", "mirror", "notify"))
+    return top
+
+
+def _check_keys(source: Table, where: str, allowed: Collection[str] | None = None) -> None:
+    """Refuse the first key that means nothing here, by default any that no mirror has."""
+    remedies = dict.fromkeys(_KEYS, "put it into [defaults] or [[mirror]]")
+    source.check_keys(
+        _KEYS if allowed is None else allowed, where, remedies | dict.fromkeys(KEYS, "put it into [daemon]")
+    )
 
 
 def check_directories(mirrors: Sequence[Mirror]) -> None:
@@ -156,55 +170,8 @@ def check_directories(mirrors: Sequence[Mirror]) -> None:
             raise conflict
 
 
-class _Table:
-    """A table of the file, with the defaults for what it does not have; gives a bad value's error its line."""
-
-    def __init__(self, text: str, file: Path, steps: Steps, values: dict[str, Any], defaults: dict[str, Any]) -> None:
-        self._text = text
-        self._file = file
-        self._steps = steps
-        self._values = values
-        self.merged = defaults | values
-
-    def check_keys(self, allowed: Collection[str], where: str) -> None:
-        """Refuse the first key that means nothing here."""
-        for key in self._values:
-            if key not in allowed:
-                remedy = "put it into [defaults] or [[mirror]]" if key in _KEYS else nearest(key, list(allowed))
-                self.refuse(UserError(f'unknown key "{show(key.encode())}" {where}', remedy), key)
-
-    def convert(self, key: str, conversion: Callable[[Any], T], default: T) -> T:
-        """The converted value of a key, or `default` where it is in neither the table nor the defaults."""
-        return self.blame(key, lambda: conversion(self.merged[key])) if key in self.merged else default
-
-    def blame(self, key: str, action: Callable[[], T]) -> T:
-        """What the action gives; its UserError names the key and its line."""
-        try:
-            return action()
-        except UserError as error:
-            message = error.message if error.message.startswith(f"{key} ") else f"{key}: {error.message}"
-            self.refuse(UserError(message, error.remedy), key)
-
-    def refuse(self, error: UserError, key: str = "") -> NoReturn:
-        """Raise the error with file and line: of the key here or in the defaults, or of the table itself."""
-        raise UserError(f"{self.origin(key)}: {error.message}", error.remedy) from None
-
-    def origin(self, key: str = "") -> str:
-        """File and line of the key here or in the defaults, or of the table itself."""
-        steps = self._steps
-        if key in self._values:
-            steps = (*steps, key)
-        elif key in self.merged:
-            steps = ("defaults", key)
-        return f"{self._file}:{line_of(self._text, steps)}"
-
-    def latter(self, one: str, other: str) -> str:
-        """Of two keys the one that this table itself has, since the other may stand in the defaults."""
-        return other if one not in self._values and other in self._values else one
-
-
-def _entry(source: _Table, places: Places) -> Mirror | MirrorPattern:
-    source.check_keys(_KEYS, "in [[mirror]]")
+def _entry(source: Table, places: Places) -> Mirror | MirrorPattern:
+    _check_keys(source, "in [[mirror]]")
     path = source.convert("path", lambda value: absolute_path(value, places.home), "")
     if not path:
         source.refuse(UserError("[[mirror]] has no path", 'add path = "..." with the directory to mirror'))
@@ -217,7 +184,7 @@ def _entry(source: _Table, places: Places) -> Mirror | MirrorPattern:
     return source.blame("path", lambda: complete(template, name, directory, places))
 
 
-def _pattern(source: _Table, glob: str, places: Places) -> MirrorPattern:
+def _pattern(source: Table, glob: str, places: Places) -> MirrorPattern:
     if "**" in glob:
         source.refuse(UserError("path: ** is not a wild card here", "use one * for each level"), "path")
     if "name" in source.merged:
@@ -232,7 +199,7 @@ def _pattern(source: _Table, glob: str, places: Places) -> MirrorPattern:
     return MirrorPattern(glob, template, source.origin())
 
 
-def _template(source: _Table, name: str, places: Places) -> Mirror:
+def _template(source: Table, name: str, places: Places) -> Mirror:
     """What a table says about its mirror; `{name}` is not yet filled in, but checked as if it were."""
 
     def checked(check: Callable[[str], object]) -> Callable[[Any], str]:
@@ -258,13 +225,13 @@ def _template(source: _Table, name: str, places: Places) -> Mirror:
     return Mirror(**(settings | {"name": "", "path": Path()}))
 
 
-def _check_times(source: _Table, template: Mirror) -> None:
+def _check_times(source: Table, template: Mirror) -> None:
     if template.quiet_s > template.max_wait_s:
         message = f"quiet ({template.quiet_s:g} s) is longer than max_wait ({template.max_wait_s:g} s)"
         source.refuse(UserError(message, "make max_wait longer or quiet shorter"), source.latter("quiet", "max_wait"))
 
 
-def _name_of(source: _Table, directory: Path) -> str:
+def _name_of(source: Table, directory: Path) -> str:
     try:
         return check_name(directory.name)
     except UserError:

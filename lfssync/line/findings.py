@@ -82,8 +82,13 @@ def of_directory(tree: Tree, mirror: str) -> Finding:
         more = f" and {len(tree.unreadable) - SAMPLE} more" if len(tree.unreadable) > SAMPLE else ""
         remedy = "mend their permissions, or leave them out with `ignore`"
         return Finding("directory", False, f"{names}{more} may not be read", remedy, mirror, "offline")
-    found = f"{tree.files} files in {tree.folders} folders, {human_bytes(tree.size_bytes)}, all can be read"
+    counted = f"{_count(tree.files, 'file')} in {_count(tree.folders, 'folder')}"
+    found = f"{counted}, {human_bytes(tree.size_bytes)}, all can be read"
     return Finding("directory", True, found, mirror=mirror)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s'[: number != 1]}"
 
 
 def of_writers(tree: Tree, quiet: str, mirror: str) -> Finding | None:
@@ -116,7 +121,7 @@ def of_watches(reason: str | None, folders: int) -> Finding:
     if reason:
         message, _, remedy = reason.partition("; ")
         return Finding("inotify", False, message, remedy, kind="failed")
-    return Finding("inotify", True, f"enough watches for {folders} folders")
+    return Finding("inotify", True, f"enough watches for {_count(folders, 'folder')}")
 
 
 def of_room(where: str, free_bytes: int, free_inodes: int | None, wanted_bytes: int, mirror: str) -> Finding:

@@ -21,6 +21,7 @@ from lfssync.rules.closing import LEFT
 _FACT = "status"
 _SCRUB_FACT = "scrub"
 
+_TAGS = "refs/tags/"
 _SHOWN_DEFERRED = 100
 _NAMED = 3
 
@@ -221,10 +222,7 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
                     record = found
                 scrubs = _scrub_record(store, mirror)
                 lost = _still_lost(store, scrubs)
-                remotes = store.fact(REMOTES_FACT)
-                is_other = isinstance(remotes, list) and remotes[-1:] != [mirror.remote]
-                refs = [] if is_other or not record else [receipt.ref for receipt in store.receipts()]
-                tags = tuple(ref.removeprefix("refs/tags/") for ref in refs if ref.startswith("refs/tags/"))
+                tags = tuple(_releases(store, mirror)) if record else ()
     except TransientError as error:
         record = {"state": State.FAILED.value, "error": _told(error, time.time())}
     state = State(record.get("state", State.IDLE))
@@ -250,3 +248,25 @@ def read_status(mirror: Mirror, state_dir: Path, tags: tuple[str, ...] = ()) -> 
         tuple(record.get("warnings", ())),
         scrubs.get("since"),
     )
+
+
+def releases(mirror: Mirror, state_dir: Path) -> dict[str, str]:
+    """The commits of the releases that the mirror's remote has confirmed, by version.
+
+    Args:
+        mirror: The mirror.
+        state_dir: Its state folder, which need not exist yet.
+
+    Raises:
+        TransientError: The store cannot be read now.
+    """
+    with reading(state_dir / "state.db") as store:
+        return {} if store is None else _releases(store, mirror)
+
+
+def _releases(store: Store, mirror: Mirror) -> dict[str, str]:
+    remotes = store.fact(REMOTES_FACT)
+    if isinstance(remotes, list) and remotes[-1:] != [mirror.remote]:
+        return {}  # those of another remote
+    tags = [one for one in store.receipts() if one.ref.startswith(_TAGS)]
+    return {one.ref.removeprefix(_TAGS): one.commit for one in tags}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfssync.configuration import config, patterns
+from lfssync.configuration.telling import Telling
 from lfssync.credentials.ladder import Ladder
 from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror
@@ -122,6 +123,11 @@ class Crew:
             configuration = self._configuration
             complaints.append(f"the configuration stays as it was: {error}")
         self._configure(configuration, complaints)
+
+    @property
+    def telling(self) -> Telling:
+        """What the configuration says about metrics and notifications."""
+        return self._configuration.telling
 
     @property
     def complaints(self) -> list[str]:

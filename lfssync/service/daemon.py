@@ -26,6 +26,7 @@ from lfssync.records.lock import DAEMON_LOCK, alone
 from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
+from lfssync.service.herald import Herald
 from lfssync.service.notifying import Notifier, doing
 from lfssync.service.passes import Passes
 from lfssync.service.process import Job, allow_descriptors, on_signals, tell_where_it_hangs
@@ -60,6 +61,7 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._since = time.time()
         self._crew = Crew(places, self._wake)
+        self._herald = Herald(places, self._crew.complain)
         self._passes = Passes(self._jobs.put)
         self._look_at = self._turn_at = 0.0
         self._live: Document = {}
@@ -116,6 +118,7 @@ class Daemon:
             next_at = self._passes.begin(self._crew.workers, now)
             self._turn_at = min(tick_at, next_at, self._tell_manager())
             self._publish()
+        self._herald.look(self._crew.telling, self._crew.workers, self._live, self._crew.complaints, now)
         if self._do_jobs(min(self._look_at, self._turn_at) - time.monotonic()):
             self._turn_at = float("-inf")
 
@@ -170,6 +173,7 @@ class Daemon:
         for worker in self._crew.workers.values():
             worker.stop()
         server.stop(deadline - time.monotonic())
+        self._herald.stop()
         while self._passes and time.monotonic() < deadline:
             self._do_jobs(deadline - time.monotonic())
         for name in self._passes.workers:
@@ -226,6 +230,7 @@ class Daemon:
         worker = self._crew.workers.get(mirror.name)
         if worker is not None and worker.mirror == mirror:
             worker.eased()
+            worker.tally.served()
 
     def _try_logins(self) -> None:
         """Somebody logged in: what was refused is tried again now."""

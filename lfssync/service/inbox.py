@@ -23,6 +23,8 @@ class Inbox:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.is_expected = False
+        self.lost = 0
+        """How often it was not known what had changed."""
         self._wake = wake
         self._lock = threading.Lock()
         self._paths: dict[bytes | None, None] = {}
@@ -35,9 +37,12 @@ class Inbox:
         with self._lock:
             is_first = not self._paths
             self._first, self._last = (now if is_first else self._first), now
+            if hint.path is None:
+                self.lost += 1
             if len(self._paths) < MAX_PATHS:
                 self._paths[hint.path] = None
             else:
+                self.lost += 1
                 self._paths = {None: None}
         if is_first and not self.is_expected:
             self._wake()

@@ -28,6 +28,7 @@ from lfssync.rules.pace import Waits, Why, at_epoch
 from lfssync.service.firstpass import run_pass
 from lfssync.service.gauge import Gauge
 from lfssync.service.inbox import Inbox
+from lfssync.service.tally import Tally
 
 CHECK_EVERY_S = 1.0
 VERIFY_EVERY_S = 3600.0
@@ -89,6 +90,7 @@ class Worker:
         self._inbox = Inbox(wake)
         ahead_s = max(mirror.quiet_s, mirror.max_wait_s / _AHEAD_SHARE, _AHEAD_MIN_S)
         self._debounce = Debounce(mirror.quiet_s, mirror.max_wait_s, mirror.min_interval_s, ahead_s=ahead_s)
+        self.tally = Tally(self._inbox, self._debounce)
         self._watcher = Watcher(mirror.path, self._inbox.put)
         self._polls: str | None = None
         self._check_at = float("inf")
@@ -204,6 +206,7 @@ class Worker:
             self._check_at = (now // check_every_s + 1) * check_every_s
             self._look_after_watcher(now)
         if now >= self._rescan_at:
+            self.tally.rescans += 1
             self._rescan_at = now + self._rescan_s(polling)
             self._debounce.add(EVERYTHING, now - self.mirror.quiet_s)
             self._verifies = self._verifies or now >= self._verify_at
@@ -270,6 +273,7 @@ class Worker:
             now: Monotonic seconds.
         """
         self.gauge.clear()
+        self.tally.count(outcome.due, outcome.result, None if self.session.stop.is_set() else outcome.error)
         if outcome.due.is_ahead and (outcome.result is not None or isinstance(outcome.error, BusyError)):
             return  # the pass itself is still to come
         if outcome.result is not None:

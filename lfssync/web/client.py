@@ -114,6 +114,8 @@ class Client:
                 response.close()
             target = _joined(url, target)
             if origin(target) != origin(url):
+                if request.stays:
+                    raise BlockedError(f"{host_of(url)} redirects to {host_of(target)}", "give the new address")
                 headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET_HEADERS}
             if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
                 raise BlockedError(

@@ -41,6 +41,7 @@ class Request:
         headers: Sent as they are; what is not named here is not sent, logins included.
         body: Bytes, or what gives them.
         answer_timeout_s: How long the server may think after it has everything.
+        stays: Whether a redirect to another server is refused, because the address itself is secret.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | Body | None = field(default=None, repr=False)
     answer_timeout_s: float = ANSWER_TIMEOUT_S
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def test_the_error_of_a_mis_spelt_key() -> None:
         ("[[defaults]]", 1, "defaults: must be a table", "single brackets"),
         ("[[mirrors]]\n", 1, 'unknown key "mirrors" at the top of the file', 'did you mean "mirror"'),
         ('quiet = "5s"', 1, 'unknown key "quiet" at the top', "[defaults]"),
-        ('"\\u001b" = 1', 1, 'unknown key "\\x1b"', "there are defaults, mirror"),
+        ('"\\u001b" = 1', 1, 'unknown key "\\x1b"', "there are defaults, daemon, mirror, notify"),
         ('[defaults]\n\nmaxwait = "5s"', 3, 'unknown key "maxwait" in [defaults]', '"max_wait"'),
         (mirror('[mirror.x]\ny = "5s"'), 3, 'unknown key "x" in [[mirror]]', "there are name, path"),
         ('[[mirror]]\nname = "m"', 1, "has no path", "path ="),
