@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lfssync.answers import Login, PushResult, Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Monitor, Plan, Progress, Receipt, silent
+
+if TYPE_CHECKING:
+    from lfssync.service.saving import Saveable
 
 __version__ = "0.1.0"
 
@@ -37,7 +41,7 @@ __all__ = [
 
 
 def push(  # noqa: PLR0913 (keywords, each with a default)
-    directory: str | os.PathLike[str],
+    dir_or_model: str | os.PathLike[str] | Saveable,
     remote: str,
     *,
     message: str | None = None,
@@ -48,12 +52,14 @@ def push(  # noqa: PLR0913 (keywords, each with a default)
     license: str = "",
     monitor: Monitor = silent,
 ) -> PushResult:
-    """Deliver a directory as one commit, with its large files as LFS objects, and verify it on the remote.
+    """Deliver a directory or a model as one commit, with its large files as LFS objects, and verify it on the remote.
 
-    Nothing in the directory is modified. Delivering an unchanged directory again makes no new commit.
+    Nothing in the directory is modified. What else the branch holds stays, so a tokenizer can be added to a model; but
+    weights that a model's new ones replace go. Delivering the same again makes no new commit.
 
     Args:
-        directory: The directory to deliver.
+        dir_or_model: The directory to deliver, or any object with `save_pretrained`: a model, a tokenizer, a processor.
+            That is saved first, into a temporary folder (see TMPDIR) which is removed afterwards.
         remote: A `hf:`, `gh:` or `gl:` shorthand, an https:// or ssh:// address, `host:path`, or the path of a bare
             repository.
         message: The commit's message; None lets lfssync say what changed.
@@ -68,17 +74,24 @@ def push(  # noqa: PLR0913 (keywords, each with a default)
         The commit, how many files and bytes it brought, and the remote's own evidence for it.
 
     Raises:
-        UserError: The directory, the remote's address, the branch or the tag cannot be used.
+        UserError: The directory or model, the remote's address, the branch or the tag cannot be used.
         AuthError: The remote does not know us, or does not let us write.
-        TransientError: The network or the remote is out of reach just now; the same call may be made again.
+        TransientError: The network or the remote is out of reach just now, or the disk has no room for the model; the
+            same call may be made again.
         BlockedError: A person must decide, for example because the tag exists elsewhere.
         NotDoneError: Files are still being written.
     """
     from lfssync.hosts import Wish
     from lfssync.service.operations import push as deliver
+    from lfssync.service.saving import saved
 
     wish = Wish(public, license) if create else None
-    return deliver(Path(directory), remote, message=message, branch=branch, tag=tag, monitor=monitor, wish=wish)
+    if isinstance(dir_or_model, str | os.PathLike):
+        return deliver(Path(dir_or_model), remote, message=message, branch=branch, tag=tag, monitor=monitor, wish=wish)
+    with saved(dir_or_model) as folder:
+        return deliver(
+            folder, remote, message=message, branch=branch, tag=tag, monitor=monitor, wish=wish, is_save=True
+        )
 
 
 def login(host: str | None = None, token: str | None = None, *, username: str | None = None) -> Login:

@@ -380,4 +380,4 @@ def human_bytes(size_bytes: int) -> str:
         size /= 1000
         if size < 999.95:
             return f"{size:.1f} {unit}"
-    return f"{size:.1f} EB"
+    return f"{size / 1000:.1f} EB"

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -49,6 +49,7 @@ from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import PROVEN_FACT, REMOTES_FACT, Store
 from lfssync.rules.groups import widened
+from lfssync.rules.weights import outdated
 
 _ROOT_FACT = "root"
 """The store's name for which directory was mirrored last."""
@@ -72,6 +73,7 @@ class Order:
         verify: Ask the remote even if nothing changed here.
         scrubs: Look at some of the remote's LFS objects afterwards, once a day.
         message: The commit message, instead of one made from the changes.
+        replaces_weights: The directory is a model that was just saved, so other weights of it on the branch go.
         unreached: Why the remote is known to be out of reach: it is not asked, what has settled is kept here.
         wait_lock_s: How long to wait for another pass that is under way, in seconds.
         aim: How far it goes.
@@ -82,6 +84,7 @@ class Order:
     verify: bool = False
     scrubs: bool = False
     message: str | None = None
+    replaces_weights: bool = False
     unreached: LfssyncError | None = None
     wait_lock_s: float = 3600.0
     aim: Aim = Aim.DELIVER
@@ -310,8 +313,9 @@ class _Pass:
         plans = []
         parts = (ready.as_one(),) if self.order.message else ready.parts
         for part in parts:
+            gone = [*part.removed, *self._outdated(part, on_branch)]
             made = plan(
-                part.staged, taken.known, part.removed, on_branch, rules.prefix, mirror.delete,
+                part.staged, taken.known, gone, on_branch, rules.prefix, mirror.delete,
                 (taken.attributes, is_needed),
             )  # fmt: skip
             is_needed, text = False, taken.text if made.edits else text
@@ -325,6 +329,9 @@ class _Pass:
             if refs.head != before.head:  # else it came from the branch, by a `git pull` for example
                 plans.append(made)
         return refs, plans
+
+    def _outdated(self, part: Part, on_branch: Iterable[bytes]) -> list[bytes]:
+        return outdated((one.path for one in part.staged), on_branch) if self.order.replaces_weights else []
 
     def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
         """Note what waits, and what need not be read again once it may be committed."""

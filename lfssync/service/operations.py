@@ -128,7 +128,7 @@ def scrub(places: Places, mirror: Mirror, sample: int | None, monitor: Monitor) 
     return stoppable(session, lambda: scrubbing.scrub(mirror, places.mirror_state(mirror.name), sample, session))
 
 
-def push(
+def push(  # noqa: PLR0913 (keywords, as those of `lfssync.push`)
     directory: Path,
     remote: str,
     *,
@@ -137,6 +137,7 @@ def push(
     tag: str | None,
     monitor: Monitor,
     wish: Wish | None = None,
+    is_save: bool = False,
 ) -> PushResult:
     """Deliver a directory once, with nothing configured and nothing kept; see `lfssync.push`."""
     import tempfile
@@ -161,8 +162,9 @@ def push(
     session = Session(monitor, login=Ladder(places.state_dir, os.environ, lambda: [mirror.remote]))
     if wish is not None:
         create(mirror.remote, replace(wish, branch=branch), session.login)
+    order = Order(message=message, replaces_weights=is_save)
     with workroom(Path(tempfile.gettempdir()), "lfssync-push-") as folder:
-        result = stoppable(session, lambda: delivering.sync(mirror, folder, Order(message=message), session))
+        result = stoppable(session, lambda: delivering.sync(mirror, folder, order, session))
         if result.deferred:
             one = result.deferred[0]
             raise NotDoneError(

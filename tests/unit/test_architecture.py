@@ -31,6 +31,7 @@ HOUSE = (
     "lfssync.rules.releasenotes",
     "lfssync.rules.groups",
     "lfssync.rules.cardmark",
+    "lfssync.rules.weights",
     "lfssync.rules.debounce",
     "lfssync.rules.backoff",
     "lfssync.rules.closing",
@@ -204,6 +205,7 @@ HOUSE = (
     "lfssync.service.daemon",
     "lfssync.service.executors",
     "lfssync.service.adding",
+    "lfssync.service.saving",
     "lfssync.service.operations",
     # what people see
     "lfssync.commandline",
