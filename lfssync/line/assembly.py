@@ -30,6 +30,7 @@ from lfssync.model import (
     show,
 )
 from lfssync.records.store import Store
+from lfssync.records.told import told_about
 from lfssync.rules import trainerstate
 from lfssync.rules.commitmessage import group_message, message
 from lfssync.rules.groups import Key, Kind, View, is_index, key_of, numbered, reason_to_wait, shards_of
@@ -341,9 +342,15 @@ class Assembly:
     def message(self, part: Part, made: CommitPlan) -> str:
         """The message of the commit that a part becomes, with what a trainer says about a checkpoint."""
         if part.key is None:
-            return message(made.added, made.changed, made.removed, made.content_bytes)
+            return message(made.added, made.changed, made.removed, made.content_bytes, self._told(part))
         state = part.key.path + b"/" + trainerstate.NAME
         signature = next((one.signature for one in part.staged if one.path == state), None)
         text = self._content(state, signature, trainerstate.MAX_BYTES) if signature else b""
         paths = (made.added, made.changed, made.removed)
-        return group_message(part.verb, part.key.path, trainerstate.summary(text), paths, made.content_bytes)
+        telling = trainerstate.summary(text) or self._told(part)
+        return group_message(part.verb, part.key.path, telling, paths, made.content_bytes)
+
+    def _told(self, part: Part) -> str:
+        """What the training program told when the newest file was written."""
+        stamps = [one.signature.mtime_ns for one in part.staged if not one.is_prefix]
+        return told_about(self.store.folder, max(stamps) / 1e9) if stamps else ""

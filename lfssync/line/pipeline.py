@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
@@ -310,10 +310,11 @@ class _Pass:
         is_needed, text = rules.is_needed(taken.text), rules.committed
         unread = still_unread(taken.again, ready.deferred)
         composing = Composing(self.repository, self.store, self.session.compose, self.warnings)
+        old = outdated((one.path for one in ready.staged), on_branch if self.order.replaces_weights else ())
         plans = []
         parts = (ready.as_one(),) if self.order.message else ready.parts
         for part in parts:
-            gone = [*part.removed, *self._outdated(part, on_branch)]
+            gone, old = [*part.removed, *old], []
             made = plan(
                 part.staged, taken.known, gone, on_branch, rules.prefix, mirror.delete,
                 (taken.attributes, is_needed),
@@ -329,9 +330,6 @@ class _Pass:
             if refs.head != before.head:  # else it came from the branch, by a `git pull` for example
                 plans.append(made)
         return refs, plans
-
-    def _outdated(self, part: Part, on_branch: Iterable[bytes]) -> list[bytes]:
-        return outdated((one.path for one in part.staged), on_branch) if self.order.replaces_weights else []
 
     def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
         """Note what waits, and what need not be read again once it may be committed."""

@@ -74,6 +74,11 @@ class Store:
         self._file = file
         self._connection: sqlite3.Connection | None = None
 
+    @property
+    def folder(self) -> Path:
+        """The mirror's state folder."""
+        return self._file.parent
+
     def __enter__(self) -> Store:
         try:
             self._connection = self._open()

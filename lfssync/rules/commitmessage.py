@@ -13,12 +13,15 @@ SUBJECT_CHARACTERS = 100
 BODY_LINES = 50
 
 
-def message(added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[bytes], content_bytes: int) -> str:
+def message(
+    added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[bytes], content_bytes: int, telling: str = ""
+) -> str:
     """The commit message for a set of changes: a subject, and a body that lists the files when the subject cannot.
 
     Args:
         added, changed, removed: Paths, the most telling first.
         content_bytes: Size of the added and changed files together.
+        telling: Where the training stood, printable; may be empty.
     """
     counts = [(verb, len(paths)) for verb, paths in (("add", added), ("change", changed), ("remove", removed)) if paths]
     words = [
@@ -26,10 +29,11 @@ def message(added: Sequence[bytes], changed: Sequence[bytes], removed: Sequence[
         for place, (verb, count) in enumerate(counts)
     ]
     lead = ", ".join(words).capitalize() + (f" ({human_bytes(content_bytes)})" if added or changed else "")
+    lead += f" at {telling}" if telling else ""
     names = [show(path) for path in (*added, *changed, *removed)]
     if not names:
         return "Mirror what is there already\n"
-    subject = f"{lead}: {_fitting(names, SUBJECT_CHARACTERS - len(lead) - 2)}"
+    subject = f"{lead}: {_fitting(names, max(SUBJECT_CHARACTERS - len(lead) - 2, 20))}"
     if len(names) <= 1:
         return subject + "\n"
     return "\n".join([subject, "", *_listed(added, changed, removed)]) + "\n"

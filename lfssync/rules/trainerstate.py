@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,11 +64,11 @@ def training(text: bytes) -> Training:
     step = state.get("global_step")
     if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 1 << 63:
         step = None
-    epoch = _number(state.get("epoch"))
+    epoch = number(state.get("epoch"))
+    telling = words(step, epoch, metrics_of(state.get("log_history")))
     if epoch is not None and not math.isfinite(epoch):
         epoch = None
-    entries = _entries(state)
-    return Training(step, epoch, _measured(entries, step), ", ".join(_parts(state, step)))
+    return Training(step, epoch, _measured(_entries(state), step), telling)
 
 
 def _entries(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,28 +83,30 @@ def _measured(entries: list[dict[str, Any]], step: int | None) -> dict[str, floa
         if step is not None and entry.get("step", step) != step:
             continue
         for name, value in entry.items():
-            number = _number(value)
-            if name not in _NO_MEASURE and number is not None and math.isfinite(number) and _NAME.fullmatch(name):
-                found[name] = number
+            found_value = number(value)
+            if name in _NO_MEASURE or found_value is None or not _NAME.fullmatch(name):
+                continue
+            if math.isfinite(found_value):
+                found[name] = found_value
     return found
 
 
-def _parts(state: dict[str, Any], step: int | None) -> Iterator[str]:
-    if step is not None:
-        yield f"step {step}"
-    epoch = _number(state.get("epoch"))
-    if epoch is not None:
-        yield f"epoch {round(epoch, 2)}"
-    entries = _entries(state)
-    evaluated: dict[str, Any] = next(
-        (entry for entry in reversed(entries) if any(is_metric(name) for name in entry)), {}
-    )
-    found = {name: value for name in evaluated if is_metric(name) and (value := _number(evaluated[name])) is not None}
+def metrics_of(history: object) -> dict[str, float]:
+    """What the last evaluation found, the loss first; or the last loss of the training; of a `log_history`."""
+    entries = [entry for entry in history if isinstance(entry, dict)] if isinstance(history, list) else []
+    evaluated = next((entry for entry in reversed(entries) if any(is_metric(name) for name in entry)), {})
+    found = {name: value for name in evaluated if is_metric(name) and (value := number(evaluated[name])) is not None}
     if not found:
-        losses = [{"loss": loss} for entry in entries if (loss := _number(entry.get("loss"))) is not None]
+        losses = [{"loss": loss} for entry in entries if (loss := number(entry.get("loss"))) is not None]
         found = losses[-1] if losses else {}
-    for name in sorted(found, key=lambda name: (name != "eval_loss", name))[:_METRICS]:
-        yield f"{name} {found[name]:.4g}"
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "eval_loss", name))}
+
+
+def words(step: int | None, epoch: float | None, metrics: Mapping[str, float]) -> str:
+    """Where a training stands, for people; of the metrics the first few."""
+    parts = [] if step is None else [f"step {step}"]
+    parts += [] if epoch is None else [f"epoch {round(epoch, 2)}"]
+    return ", ".join([*parts, *(f"{name} {metrics[name]:.4g}" for name in list(metrics)[:_METRICS])])
 
 
 def is_metric(name: str) -> bool:
@@ -112,7 +114,7 @@ def is_metric(name: str) -> bool:
     return name.startswith("eval_") and bool(_NAME.fullmatch(name)) and not _NO_METRIC.fullmatch(name)
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
     """A number of moderate size, or not a number, which tells as much."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -23,6 +23,8 @@ from lfssync.line.workbench import Session
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, alone
+from lfssync.records.told import keep
+from lfssync.rules.told import told_of
 from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
@@ -218,6 +220,9 @@ class Daemon:
                 f"the running daemon does not mirror {request.get('mirror')}",
                 "look at its log: the configuration may be wrong",
             )
+        if command == "told":
+            keep(self._places.mirror_state(mirror.name), told_of(request.get("told")))
+            return {}
         worker = self._crew.workers.get(mirror.name)
         with worker.gauge.beside(monitor) if worker else contextlib.nullcontext(monitor) as counted:
             session = Session(counted, self._stop, login=self._crew.login)
