@@ -28,6 +28,9 @@ FLUSH_TIMEOUT_S = 300.0
 LOOK_EVERY_S = 30.0
 """How often it is asked how the mirror gets on."""
 
+TICK_S = 0.01
+"""File systems stamp with the time of the last tick, so what is written now may look a little older."""
+
 _RETRY_S = 2.0
 _STARTS = 3
 _MARGIN_S = 5.0
@@ -67,6 +70,7 @@ class Training:
         self._partner: Partner | None = None
         self._owner = 0
         self._starts = 0
+        self._is_hopeless = False
         self._is_flushed = True
         self._said: set[str] = set()
 
@@ -88,7 +92,7 @@ class Training:
         if self.is_running:
             return
         self._directory, self._owner = directory, os.getpid()
-        self._partner, self._starts = None, 0
+        self._partner, self._starts, self._is_hopeless = None, 0, False
         self._jobs = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, args=(self._jobs,), name="lfssync training", daemon=True)
         try:
@@ -119,7 +123,7 @@ class Training:
                 dropped = self._jobs.get_nowait()
                 if not isinstance(dropped, Told):
                     self._jobs.put(dropped)
-        self._jobs.put(Told(now if since is None else since, now, step, epoch, dict(metrics)))
+        self._jobs.put(Told(now - TICK_S if since is None else since, now, step, epoch, dict(metrics)))
 
     def flush(self) -> Receipt | None:
         """Have everything delivered that is complete; returns when the remote has confirmed it, or time is up.
@@ -178,6 +182,8 @@ class Training:
 
     def _attempt(self, work: Callable[[], object]) -> None:
         """Do something; what goes wrong is one warning."""
+        if self._is_hopeless:
+            return
         try:
             work()
         except GoneError:
@@ -192,13 +198,15 @@ class Training:
         """Whoever mirrors the directory, found or started."""
         if self._partner is not None:
             return self._partner
-        places = Places.from_environment(os.environ)
-        self._partner = find(places, self._directory, self._remote)
-        if self._partner is None:
-            if self._starts >= _STARTS:
-                raise TransientError("what mirrors it has ended again and again", "see the log in its state folder")
-            self._starts += 1
-            self._partner = start(places, self._directory, self._remote, self._keys, self._timeout_s)
+        try:
+            places = Places.from_environment(os.environ)
+            self._partner = find(places, self._directory, self._remote)
+            if self._partner is None:
+                self._starts += 1
+                self._partner = start(places, self._directory, self._remote, self._keys, self._timeout_s)
+        except LfssyncError as error:  # the same would go wrong again
+            self._is_hopeless = not isinstance(error, TransientError) or self._starts >= _STARTS
+            raise
         return self._partner
 
     def _forget(self) -> None:

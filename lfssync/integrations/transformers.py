@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lfssync.integrations.callback import Mirroring, acts, harmless, missing, numbers
+from lfssync.integrations.callback import Mirroring, acts, harmless, missing
+from lfssync.rules.trainerstate import metrics_of
 
 try:
     from transformers import TrainerCallback
@@ -32,10 +33,7 @@ class LfsSyncCallback(Mirroring, TrainerCallback):
         """Hand on where the training stands."""
         with harmless():
             if acts(state.is_world_process_zero):
-                entries = [entry for entry in state.log_history if "eval_loss" in entry or "loss" in entry][-1:]
-                metrics = numbers(entries[0]) if entries else {}
-                told = {name: metrics[name] for name in metrics if name == "loss" or name.startswith("eval_")}
-                self._lfssync.tell(state.global_step, state.epoch, told)
+                self._lfssync.tell(state.global_step, state.epoch, metrics_of(state.log_history))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait until everything has arrived, for a limited time."""

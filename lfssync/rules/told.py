@@ -17,9 +17,6 @@ from lfssync.rules.trainerstate import number, words
 HOLDS_S = 3600.0
 """So long after it was told it still holds for new files: a save may take its time."""
 
-CLOCK_S = 0.05
-"""File systems stamp with the time of the last tick."""
-
 _METRICS = 20
 _NAME_CHARACTERS = 40
 _FIRST = ("val_", "eval_", "test_")
@@ -85,6 +82,6 @@ def holding(tolds: Sequence[Told], written_at: float) -> Told | None:
         tolds: What was told.
         written_at: When the file was last written, in seconds since the epoch.
     """
-    before = [one for one in tolds if one.since <= written_at + CLOCK_S]
+    before = [one for one in tolds if one.since <= written_at]
     last = max(before, key=lambda one: one.since, default=None)
     return last if last is not None and written_at <= last.at + HOLDS_S else None
