@@ -294,16 +294,13 @@ class _Pass:
         """Read what changed, bring its LFS objects to safety, and commit what is whole: each checkpoint by itself."""
         with FastImport(self.repository.git) as stream:
             taken = self._intake().take(root_fd, refs.head, changes, self.scanned_at, stream)
-            refs, plans = self._commit_parts(root_fd, refs, taken, stream)
+            refs, made = self._commit_parts(root_fd, refs, taken, stream)
             stream.finish()  # what was read and has to wait
         self._remember(taken.ready.deferred, taken.read, changes)
-        return refs, taken, together(plans)
+        return refs, taken, made
 
-    def _commit_parts(
-        self, root_fd: int, refs: Refs, taken: Taken, stream: FastImport
-    ) -> tuple[Refs, list[CommitPlan]]:
+    def _commit_parts(self, root_fd: int, refs: Refs, taken: Taken, stream: FastImport) -> tuple[Refs, CommitPlan]:
         """A commit for each part that is whole; gives the refs and what was committed."""
-        mirror = self.mirror
         first = refs.mirrored is None and refs.head is not None
         on_branch = {path: (mode, oid) for path, mode, oid in self.repository.entries(refs.head or "")} if first else {}
         ready, rules = taken.ready, taken.rules
@@ -316,7 +313,7 @@ class _Pass:
         for part in parts:
             gone, old = [*part.removed, *old], []
             made = plan(
-                part.staged, taken.known, gone, on_branch, rules.prefix, mirror.delete,
+                part.staged, taken.known, gone, on_branch, rules.prefix, self.mirror.delete,
                 (taken.attributes, is_needed),
             )  # fmt: skip
             is_needed, text = False, taken.text if made.edits else text
@@ -324,12 +321,12 @@ class _Pass:
                 made = with_card(made, composing.card(root_fd, refs.head, ready, rules, stream))
             records = Records(
                 {one.path: one.known() for one in part.staged} | unread,
-                {IGNORE_FACT: list(mirror.ignore), RULES_FACT: rules.fact(text)},
+                {IGNORE_FACT: list(self.mirror.ignore), RULES_FACT: rules.fact(text)},
             )
             before, refs = refs, self._commit(refs, made, part, taken.assembly.message(part, made), records, stream)
             if refs.head != before.head:  # else it came from the branch, by a `git pull` for example
                 plans.append(made)
-        return refs, plans
+        return refs, together(plans)
 
     def _remember(self, deferred: Sequence[Deferred], read: Sequence[Staged], changes: Changes) -> None:
         """Note what waits, and what need not be read again once it may be committed."""

@@ -30,8 +30,8 @@ from tests.helpers import assert_whole, clone, git
 from tests.integration.daemons import PROJECT, Daemon, Pair, configure, places
 from tests.ml import tiny
 
-HOOK_S = 0.1
-"""Hooks take tens of microseconds; this leaves room for a machine that is busy with something else."""
+HOOK_S = 1.0
+"""Hooks take tens of microseconds, but a busy machine may take the processor away; a wait for a pass is longer."""
 
 ENDS = frozenset({"on_train_end", "on_fit_end", "on_exception"})
 """Where a callback may wait for the remote."""
