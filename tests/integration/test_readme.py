@@ -10,6 +10,7 @@ known is an error.
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import signal
@@ -37,6 +38,7 @@ from tests.readme_session import PICTURE, ROOT, SHOWN_HOME, TIMEOUT_S, move_in, 
 
 TEXT = (ROOT / "README.md").read_text()
 ELSEWHERE = "<!-- for another machine -->"
+WITH_LIBRARY = "<!-- with the library installed -->"
 WITH_SYSTEMD = "<!-- for a machine with systemd -->"
 LANGUAGES = frozenset({"console", "python", "sh", "text", "toml"})
 STOP_TIMEOUT_S = 30.0
@@ -67,7 +69,7 @@ def blocks(*languages: str) -> list[Block]:
     found = []
     for match in re.finditer(r"^(?:(<!--[^\n]*-->)\n)?```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
         mark, language, text = match.groups()
-        assert mark in (None, ELSEWHERE, WITH_SYSTEMD), mark
+        assert mark in (None, ELSEWHERE, WITH_SYSTEMD, WITH_LIBRARY), mark
         found.append(Block(language, text, TEXT.count("\n", 0, match.start(2)) + 1, mark))
     assert len(found) == len(re.findall(r"^```", TEXT, re.MULTILINE)) / 2
     return [block for block in found if block.language in languages]
@@ -247,9 +249,19 @@ def test_commands_for_another_machine_are_known() -> None:
     assert sorted(line.partition("#")[0].strip() for line in lines) == sorted(known)
 
 
+@pytest.mark.parametrize("block", [block for block in blocks(*LANGUAGES) if block.mark == WITH_LIBRARY], ids=str)
+def test_what_needs_a_library_is_python_and_imports_what_is_there(block: Block) -> None:
+    tree = ast.parse(block.text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert (ROOT / f"{str(node.module).replace('.', '/')}.py").exists()
+            assert [name.name for name in node.names] == ["LfsSyncCallback"]
+
+
 def test_there_are_no_other_blocks() -> None:
     assert len(blocks(*LANGUAGES)) == TEXT.count("\n```") / 2
-    assert not [block for block in blocks("console", "python", "text", "toml") if block.is_elsewhere]
+    odd = [block for block in blocks("console", "python", "text", "toml") if block.is_elsewhere]
+    assert not [block for block in odd if block.mark != WITH_LIBRARY]
 
 
 def places(tmp_path: Path) -> Places:
