@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lfssync.errors import UserError
@@ -106,6 +106,10 @@ class Places:
             UserError: No mirror can have that name.
         """
         return self.data_dir / "remotes" / f"{check_name(name)}.git"
+
+    def without_runtime_dir(self) -> Places:
+        """The same as a process has them that was given no XDG_RUNTIME_DIR."""
+        return replace(self, runtime_dir=self.state_dir / "run")
 
     @property
     def control_socket(self) -> Path:

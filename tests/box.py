@@ -113,6 +113,7 @@ mkdir "$1/run/lock"
 cd "$1"
 pivot_root . mnt  # a program under chroot(2) may not make user namespaces
 umount --lazy /mnt
+mount --make-rshared /  # within the box, as systemd expects it
 exec setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-syslog -- \\
     env -i container=lfssync-test "PATH=$PATH" /lib/systemd/systemd --system --unit=box.target --show-status=false
 """

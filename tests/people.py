@@ -122,7 +122,7 @@ class Person:
 @contextmanager
 def somebody(box: Box, name: str, *, lingers: bool = True) -> Iterator[Person]:
     """Somebody new, who has lfssync and a service manager that runs; nothing of theirs runs when the block is left."""
-    box.run("useradd", "--create-home", "--shell", "/bin/bash", name)
+    box.run("useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", name)
     person = Person(box, name)
     person.run("sh", "-c", f"mkdir -p .local/bin && ln -s {PROGRAMS}/bin/lfssync .local/bin")
     if lingers:
@@ -133,3 +133,34 @@ def somebody(box: Box, name: str, *, lingers: bool = True) -> Iterator[Person]:
     finally:
         box.call("loginctl", "disable-linger", name)
         box.call("systemctl", "stop", f"user@{person.uid()}.service")
+
+
+def as_root(box: Box, *words: str) -> str:
+    """Run an lfssync command as root that must succeed."""
+    return box.run(SYSTEM_PROGRAM, *words)
+
+
+def python(box: Box, code: str, unit: str) -> None:
+    """Run Python of the tests in the box, as a service, until the box ends or that is stopped."""
+    service = ("systemd-run", "--quiet", f"--unit={unit}", "--collect", f"--working-directory={ROOT}")
+    box.run(*service, sys.executable, "-c", code)
+
+
+GIT_HOST = """
+import signal, sys
+from pathlib import Path
+from tests import host
+with host.serve(Path("/srv/git")) as address:
+    Path("/run/git-host").write_text(address)
+    signal.pause()
+"""
+
+
+def git_host(box: Box, *repositories: str) -> str:
+    """Serve bare repositories over HTTP to who has the login of `tests.host`; gives the host's address."""
+    for name in repositories:
+        box.run("git", "init", "--quiet", "--bare", "--initial-branch=main", f"/srv/git/{name}.git")
+    python(box, GIT_HOST, "git-host")
+    place = box.path("/run/git-host")
+    wait_for(lambda: place.exists() and place.read_text(), "the git host")
+    return place.read_text()

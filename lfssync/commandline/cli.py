@@ -249,10 +249,15 @@ def _logs_on_standard_error(command: Command, arguments: argparse.Namespace) -> 
         """Keeps a record that quotes a server or a file name from forging lines or driving the terminal."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            terminal.write_error("\n  ".join(terminal.escape(line) for line in self.format(record).split("\n")) + "\n")
+            terminal.write_error(_shown(self.format(record)) + "\n")
 
-    handler = ToStandardError()
+    handler: logging.Handler = ToStandardError()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    if terminal.is_journal():
+        from lfssync.service.journal import Journal
+
+        plain = logging.Formatter("%(message)s")
+        handler = Journal(lambda record: _shown(plain.format(record)))
     everybodys, our = logging.getLogger(), logging.getLogger("lfssync")
     everybodys.addHandler(handler)
     level = logging.INFO if command.name == "run" else logging.WARNING
@@ -262,3 +267,8 @@ def _logs_on_standard_error(command: Command, arguments: argparse.Namespace) -> 
     finally:
         our.setLevel(logging.NOTSET)
         everybodys.removeHandler(handler)
+
+
+def _shown(text: str) -> str:
+    """What a log record says, safe to look at; lines after the first are set in."""
+    return "\n  ".join(terminal.escape(line) for line in text.split("\n"))

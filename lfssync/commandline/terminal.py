@@ -277,7 +277,17 @@ def print_traceback() -> None:
 
 
 def _complain(message: str, remedy: str) -> None:
-    write_error(f"error: {escape(message)}; {escape(remedy)}\n")
+    level = "<3>" if is_journal() else ""  # taken off by the journal. Source: SyslogLevelPrefix= in systemd.exec(5)
+    write_error(f"{level}error: {escape(message)}; {escape(remedy)}\n")
+
+
+def is_journal() -> bool:
+    """Whether standard error leads to the journal of systemd."""
+    if "JOURNAL_STREAM" not in os.environ or sys.stderr is None:
+        return False
+    from lfssync.service import journal
+
+    return journal.is_there(os.environ, 2)
 
 
 def write_error(text: str) -> None:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from lfssync import __version__
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
 from lfssync.model import Monitor, Plan, Progress
+from lfssync.places import Places
 from lfssync.service.protocol import PROTOCOL, Document, error_document, error_of, event_document, event_of, line
 
 REQUEST_BYTES = 1 << 16
@@ -201,6 +202,12 @@ class _Teller:
                 self.owed = self.owed[self._connection.send(self.owed) :]
             if not self.owed:
                 self.owed = told[self._connection.send(told) :]
+
+
+def socket_of(places: Places) -> Path:
+    """Where a daemon of these places listens: one that was given no runtime folder, as by the system, elsewhere."""
+    below = places.without_runtime_dir().control_socket
+    return below if below.exists() and not places.control_socket.exists() else places.control_socket
 
 
 def ask(path: Path, request: Mapping[str, object], monitor: Monitor, timeout_s: float | None) -> Document | None:

@@ -21,6 +21,7 @@ from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror
 from lfssync.places import Places
 from lfssync.records.roster import roster
+from lfssync.service.journal import MirrorLog
 from lfssync.service.worker import CHECK_EVERY_S, Worker
 
 LOOK_EVERY_S = 0.5
@@ -180,7 +181,7 @@ class Crew:
                     worker.take_over(before[name])
                 worker.start(time.monotonic())
                 self.workers[name] = worker
-                _log.info("%s: mirroring %s to %s", name, mirror.path, mirror.remote)
+                MirrorLog(name).info("mirroring %s to %s", mirror.path, mirror.remote)
         self.mirrors = wanted
 
     def _dismiss(self, name: str, wanted: Mirror | None) -> None:
@@ -189,7 +190,7 @@ class Crew:
         worker.stop()
         if wanted is None or not _same_but_for_times(worker.mirror, wanted):
             worker.session.stop.set()
-        _log.info("%s: %s", name, "no longer mirrored" if wanted is None else "has new settings")
+        MirrorLog(name).info("no longer mirrored" if wanted is None else "has new settings")
 
 
 def _same_but_for_times(one: Mirror, other: Mirror) -> bool:

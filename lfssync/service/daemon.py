@@ -29,6 +29,7 @@ from lfssync.service import delivering
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
 from lfssync.service.herald import Herald
+from lfssync.service.journal import MirrorLog
 from lfssync.service.notifying import Notifier, doing
 from lfssync.service.passes import Passes
 from lfssync.service.process import Job, allow_descriptors, on_signals, tell_where_it_hangs
@@ -179,7 +180,7 @@ class Daemon:
         while self._passes and time.monotonic() < deadline:
             self._do_jobs(deadline - time.monotonic())
         for name in self._passes.workers:
-            _log.warning("%s: its pass did not end within %.0f s; the next start goes on", name, timeout_s)
+            MirrorLog(name).warning("its pass did not end within %.0f s; the next start goes on", timeout_s)
         return not self._passes
 
     def _publish(self) -> None:

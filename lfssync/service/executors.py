@@ -19,7 +19,7 @@ from lfssync.credentials import Credentials
 from lfssync.errors import LfssyncError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
-from lfssync.service.control import ask
+from lfssync.service.control import ask, socket_of
 from lfssync.service.protocol import Document, pass_result, release_of
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Asking:
 
         def look(left_s: float) -> PassResult:
             request: Document = {"command": "look", "mirror": mirror.name, "wait_lock_s": left_s}
-            answer = ask(self.places.control_socket, request, monitor, max(left_s, ANSWER_TIMEOUT_S))
+            answer = ask(socket_of(self.places), request, monitor, max(left_s, ANSWER_TIMEOUT_S))
             return pass_result(answer) if answer else here(self.places).wait(mirror, left_s, monitor)
 
         return delivering.until_done(mirror, timeout_s, look, threading.Event())
@@ -146,7 +146,7 @@ class Asking:
         return release_of(answer) if answer else here(self.places).tag(mirror, version, message, revision, monitor)
 
     def _ask(self, request: Document, monitor: Monitor) -> Document | None:
-        return ask(self.places.control_socket, request, monitor, None)
+        return ask(socket_of(self.places), request, monitor, None)
 
 
 def connect(places: Places, configuration: Configuration) -> Operations:
@@ -158,7 +158,7 @@ def connect(places: Places, configuration: Configuration) -> Operations:
 def have_it_read(places: Places, file: Path) -> Document | None:
     """Have a running daemon read its configuration, if that is this one; None when no daemon runs."""
     request = {"command": "reload", "file": str(file), "state": str(places.state_dir)}
-    return ask(places.control_socket, request, silent, RELOAD_TIMEOUT_S)
+    return ask(socket_of(places), request, silent, RELOAD_TIMEOUT_S)
 
 
 def poke(places: Places) -> None:

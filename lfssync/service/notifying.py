@@ -10,7 +10,6 @@ Source: sd_notify(3), sd_watchdog_enabled(3).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import time
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from lfssync.lifeline import Lifeline
 from lfssync.model import State, human_bytes
 from lfssync.records.report import state_of
+from lfssync.service import journal
+from lfssync.service.journal import MirrorLog
 from lfssync.service.worker import Worker
 
 STATUS_EVERY_S = 2.0
@@ -34,7 +35,6 @@ _HANGS = 5
 
 _LOOK_AT_HANGS_S = 0.1
 _SEND_TIMEOUT_S = 2.0
-_log = logging.getLogger("lfssync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ class Notifier:
         found = {one.name for one in doings if one.lifeline.hangs(limit_s)}
         found |= {name for name, lifeline in others.items() if lifeline.hangs(limit_s)}
         for name in sorted(found - self._hangs):
-            _log.error("%s: hangs: nothing has moved for %.0f s; to be started anew", name, limit_s)
+            words = "hangs: nothing has moved for %.0f s; to be started anew"
+            MirrorLog(name).error(words, limit_s, fields={"MESSAGE_ID": journal.HANGS})
         self._hangs = frozenset(found)
 
     def _send(self, *assignments: str) -> None:

@@ -30,7 +30,7 @@ from lfssync.model import Mirror, Monitor, show, silent
 from lfssync.places import Places, mirror_name
 from lfssync.records.lock import held
 from lfssync.service.adding import create, require_readable
-from lfssync.service.control import ask
+from lfssync.service.control import ask, socket_of
 from lfssync.service.executors import Operations, connect, poke, stoppable
 from lfssync.service.standing import PING_TIMEOUT_S, Onlooker, daemon_info
 
@@ -289,7 +289,7 @@ def whoami(places: Places, host: str | None) -> Login:
 def _tell_logins_changed(places: Places) -> None:
     """Have a running daemon try again at once where it was refused; it does so by itself sooner or later."""
     try:
-        ask(places.control_socket, {"command": "logins"}, silent, PING_TIMEOUT_S)
+        ask(socket_of(places), {"command": "logins"}, silent, PING_TIMEOUT_S)
     except LfssyncError as error:
         _log.debug("the running daemon does not hear of it: %s", error)
 

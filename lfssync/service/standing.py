@@ -19,7 +19,7 @@ from lfssync.model import Mirror, State, silent
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, running_daemon
 from lfssync.records.report import read_status
-from lfssync.service.control import ask
+from lfssync.service.control import ask, socket_of
 from lfssync.service.protocol import Document, headway_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _daemon_info(places: Places, answer: Document) -> DaemonInfo:
 def _ping(places: Places) -> Document:
     """What the running daemon says about itself; nothing but complaints when none answers properly."""
     try:
-        answer = ask(places.control_socket, {"command": "ping"}, silent, PING_TIMEOUT_S)
+        answer = ask(socket_of(places), {"command": "ping"}, silent, PING_TIMEOUT_S)
     except UserError as error:  # it is of another version
         return {"complaints": [str(error)]}
     except LfssyncError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from lfssync.rules import backoff
 from lfssync.rules.closing import LAST, LEFT, UNDER_WAY
 from lfssync.rules.debounce import Debounce, Due
 from lfssync.rules.pace import Waits, Why, at_epoch
+from lfssync.service import journal
 from lfssync.service.firstpass import run_pass
 from lfssync.service.gauge import Gauge
 from lfssync.service.inbox import Inbox
+from lfssync.service.journal import MirrorLog
 from lfssync.service.tally import Tally
 
 CHECK_EVERY_S = 1.0
@@ -49,8 +51,6 @@ _SAY_AGAIN_S = 3600.0
 _SAID_AT_MOST = 1000
 _SHOWN = 20
 """So many files that wait, and so many warnings, of one pass are logged; `status` shows more."""
-
-_log = logging.getLogger("lfssync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Worker:
         self.gauge = Gauge()
         self.session = Session(self.gauge, login=login)
         self.trouble: Trouble | None = None
+        self._log = MirrorLog(mirror.name)
         self._state_dir = state_dir
         self._inbox = Inbox(wake)
         ahead_s = max(mirror.quiet_s, mirror.max_wait_s / _AHEAD_SHARE, _AHEAD_MIN_S)
@@ -170,7 +171,7 @@ class Worker:
         try:
             self._watcher.stop()
         except TransientError as error:
-            _log.warning("%s: %s", self.mirror.name, error)
+            self._log.warning("%s", error)
 
     def close(self, now: float, is_working: bool) -> float:
         """Take and deliver what is complete, and nothing else any more; says until when, in monotonic seconds.
@@ -261,7 +262,7 @@ class Worker:
         except LfssyncError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  a bug must not end the mirror: it is shown, logged and tried again
-            _log.exception("%s: a pass failed", self.mirror.name)
+            self._log.exception("a pass failed", fields={"MESSAGE_ID": journal.FAILED})
             failure = LfssyncError(f"internal: {type(error).__name__}: {error}", "please report it with the log")
         return Outcome(due, result, failure, time.monotonic() - began)
 
@@ -294,7 +295,7 @@ class Worker:
     def eased(self) -> None:
         """Somebody else's pass of this mirror went well: nothing is held back any longer."""
         if self.trouble is not None:
-            _log.info("%s: goes on again", self.mirror.name)
+            self._log.info("goes on again", fields={"MESSAGE_ID": journal.RECOVERED})
             self._watch_at = float("-inf")  # a directory that was gone may be back
         self.trouble = None
         self._unreached = None
@@ -329,14 +330,15 @@ class Worker:
 
     def _say_committed(self, result: PassResult, how: str) -> None:
         done = f"{result.added} added, {result.changed} changed, {result.removed} removed"
-        _log.info("%s: %s, %s %s", self.mirror.name, done, how, (result.commit or "")[:7])
+        commit = result.commit or ""
+        self._log.info("%s, %s %s", done, how, commit[:7], fields={"COMMIT": commit, "MESSAGE_ID": journal.DELIVERED})
 
     def _wait_for_rest(self, result: PassResult, now: float) -> None:
         """See to it that what had to wait is looked at again."""
         if self._closes_at is not None:
             left = [one for one in result.deferred if one.reason == LEFT]
             for one in left[:_SHOWN]:
-                _log.warning("%s: %s (%s): %s", self.mirror.name, show(one.path), human_bytes(one.size_bytes), LEFT)
+                self._log.warning("%s (%s): %s", show(one.path), human_bytes(one.size_bytes), LEFT)
             return
         moving = [one.path for one in result.deferred if one.passes_soon]
         pause_s = max(self.mirror.quiet_s, 0.5) * 2 ** min(self._moving_looks, 16)
@@ -357,16 +359,19 @@ class Worker:
         if self.trouble is None or str(self.trouble.error) != str(error):
             self.trouble = Trouble(error, time.time())
             self._said.pop(str(error), None)
-        self._say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s")
+        fields = {"ERROR_KIND": error.kind, "MESSAGE_ID": journal.FAILED}
+        self._say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s", fields)
 
-    def _say(self, level: int, text: str, now: float, ending: str = "") -> None:
+    def _say(
+        self, level: int, text: str, now: float, ending: str = "", fields: Mapping[str, str] | None = None
+    ) -> None:
         """Log what may be true for weeks: once, and every hour as long as it is."""
         if now < self._said.get(text, float("-inf")):
             return
         if len(self._said) >= _SAID_AT_MOST:
             self._said.clear()
         self._said[text] = now + _SAY_AGAIN_S
-        _log.log(level, "%s: %s%s", self.mirror.name, text, ending)
+        self._log.log(level, "%s%s", text, ending, fields=fields or {})
 
     def _look_after_watcher(self, now: float) -> None:
         problem = self._polls or self._watcher.check()
@@ -376,7 +381,7 @@ class Worker:
         self.stop()
         self._watch(now)
         if self._polls is None:
-            _log.info("%s: watching again", self.mirror.name)
+            self._log.info("watching again")
         elif not was_polling:
             self._rescan_at = min(self._rescan_at, now + _POLL_S)
             self._debounce.add(EVERYTHING, now)

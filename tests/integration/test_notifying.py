@@ -201,7 +201,7 @@ def test_a_line_comes_only_when_something_changed(manager: Manager, pair: Pair, 
     with daemon(manager, tmp_path).start():
         manager.hear("STATUS=1 mirror: idle")
         assert lfssync("sync").returncode == 0
-        assert manager.is_silent("STATUS=", 2.0)
+        assert manager.is_silent("STATUS=", 3.0)
         (pair.directory.parent / "more").mkdir()
         configure(pair.table(), {"path": pair.directory.parent / "more"})
         manager.hear("STATUS=2 mirrors: ")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lfssync.service import journal
 from tests.box import ROOT, Box, booted, wait_for
+from tests.host import PASSWORD, USER
 from tests.integration.test_readme import WITH_SYSTEMD, blocks
-from tests.people import SYSTEM_PROGRAM, UNIT, Person, install, somebody
+from tests.people import SYSTEM_PROGRAM, UNIT, Person, as_root, git_host, install, somebody
 
 pytestmark = pytest.mark.xdist_group("systemd")  # one machine for all of them
 
@@ -212,6 +216,193 @@ def test_somebody_who_does_not_linger_is_told(box: Box) -> None:
         assert said.splitlines()[-1] == "it ends when you log out; to have it go on: loginctl enable-linger desktop"
 
 
+QUICK = "[Service]\nRestartSec=100ms\nWatchdogSec=2s\n"
+
+
+@pytest.fixture
+def mirrors(me: Person) -> Path:
+    """Their directory, which the service mirrors to a repository of its own; restarts do not take long."""
+    me.drop_in(QUICK)
+    model = me.home / "model"
+    me.write(model / "first", "1\n")
+    me.lfssync("add", model, "--quiet", "100ms")
+    me.lfssync("service", "install")
+    me.arrives(remote(me), "first", "1\n")
+    return model
+
+
+def remote(me: Person) -> Path:
+    """The repository of their directory `model`."""
+    return me.home / ".local/share/lfssync/remotes/model.git"
+
+
+def back(me: Person, before: int) -> None:
+    """Wait until the service runs again."""
+    wait_for(lambda: me.pid() not in (0, before) and me.shown("SubState")["SubState"] == "running", "the next start")
+
+
+def test_killed_it_is_started_again_and_goes_on(me: Person, mirrors: Path) -> None:
+    before = me.pid()
+    me.write(mirrors / "second", "2\n")
+    me.run("kill", "-KILL", str(before))
+    back(me, before)
+    me.write(mirrors / "third", "3\n")
+    for name, text in (("second", "2\n"), ("third", "3\n")):
+        me.arrives(remote(me), name, text)
+    me.run("git", "-C", remote(me), "fsck", "--strict")
+    assert "restarted 1 time after a failure" in me.lfssync("service", "status")
+
+
+def test_a_daemon_that_hangs_is_started_anew(me: Person, mirrors: Path) -> None:
+    before = me.pid()
+    me.run("kill", "-STOP", str(before))
+    me.write(mirrors / "second", "2\n")
+    back(me, before)
+    me.arrives(remote(me), "second", "2\n")
+    said = [entry["MESSAGE"] for entry in me.journal()]
+    assert any("File " in line and "in _turn" in line for line in said), said  # where it hung
+    assert any(entry.get("JOB_RESULT") != "failed" and "watchdog" in entry["MESSAGE"] for entry in manager_says(me))
+
+
+def manager_says(me: Person) -> list[dict[str, Any]]:
+    """What the service manager itself says about the service."""
+    said = me.box.run("journalctl", f"USER_UNIT={UNIT}", f"_UID={me.uid()}", "-o", "json")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_stopped_it_first_delivers_what_is_complete(me: Person, mirrors: Path) -> None:
+    me.lfssync("remove", "model")
+    me.lfssync("add", mirrors, "--quiet", "1h", "--max-wait", "2h")
+    wait_for(lambda: me.status()["mirrors"][0]["state"] == "settling", "the new settings")
+    me.write(mirrors / "second", "2\n")
+    wait_for(lambda: me.status()["mirrors"][0]["pending"]["files"] or True, "the event")
+    assert not me.is_there(remote(me), "second", "2\n")
+    me.lfssync("service", "stop")
+    assert me.is_there(remote(me), "second", "2\n")
+    assert me.shown("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+
+
+def test_a_reload_and_what_it_says_meanwhile(me: Person, mirrors: Path) -> None:
+    wait_for(lambda: me.shown("StatusText")["StatusText"] == "1 mirror: idle", "a line about it")
+    assert "    1 mirror: idle\n" in me.lfssync("service", "status")
+    before = me.pid()
+    file = me.home / ".config/lfssync/config.toml"
+    good = me.read(file)
+    me.write(file, "[[mirror]]\npath = 3\n")
+    me.run("systemctl", "--user", "reload", "lfssync")
+    wait_for(lambda: "the configuration stays as it was" in me.lfssync("service", "logs"), "what is wrong")
+    me.write(file, good)
+    me.run("systemctl", "--user", "reload", "lfssync")
+    wait_for(lambda: "the configuration is in order again" in me.lfssync("service", "logs"), "the end of it")
+    assert me.shown("ActiveState")["ActiveState"] == "active"
+    assert me.pid() == before
+
+
+def test_the_journal_has_fields_that_can_be_asked_for(me: Person, mirrors: Path) -> None:
+    [found] = me.journal("MIRROR=model", f"MESSAGE_ID={journal.DELIVERED}")
+    commit = me.run("git", "-C", remote(me), "rev-parse", "main").strip()
+    assert (found["COMMIT"], found["PRIORITY"]) == (commit, "6")
+    assert found["MESSAGE"] == f"model: 1 added, 0 changed, 0 removed, verified at {commit[:7]}"
+    me.run("mv", mirrors, me.home / "aside")
+    wait_for(lambda: me.journal(f"MESSAGE_ID={journal.FAILED}"), "the failure")
+    [failed] = me.journal(f"MESSAGE_ID={journal.FAILED}")
+    assert (failed["MIRROR"], failed["ERROR_KIND"], failed["PRIORITY"]) == ("model", "blocked", "4")
+    me.run("mv", me.home / "aside", mirrors)
+    me.lfssync("sync")
+    wait_for(lambda: me.journal("MIRROR=model", f"MESSAGE_ID={journal.RECOVERED}"), "the recovery")
+
+
+@pytest.fixture(scope="module")
+def host(box: Box) -> str:
+    """The address of a git host in the box."""
+    return git_host(box, "keyring", "credential")
+
+
+def hosted(remote: str) -> str:
+    """The configuration of a mirror of `~/model`."""
+    return f'[[mirror]]\nname = "hosted"\npath = "~/model"\nremote = "{remote}"\nquiet = "100ms"\n'
+
+
+SSH_HOST = """
+ssh-keygen -A
+mkdir -p /run/sshd
+echo ConnectTimeout 30 > /etc/ssh/ssh_config.d/box.conf
+systemd-run --quiet --unit=box-sshd /usr/sbin/sshd -D -o ListenAddress=127.0.0.1 -o UsePAM=no
+"""
+SSH_KEYS = """
+umask 077
+mkdir -p .ssh
+ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519
+cp .ssh/id_ed25519.pub .ssh/authorized_keys
+until ssh-keyscan 127.0.0.1 > .ssh/known_hosts && test -s .ssh/known_hosts; do sleep 0.1; done
+"""
+
+
+def test_a_host_over_ssh_is_within_reach(me: Person) -> None:
+    """Also where the system's configuration of ssh has files of root's, which look like nobody's to the service."""
+    me.box.run("sh", "-ec", SSH_HOST)
+    me.run("sh", "-ec", SSH_KEYS)
+    there = bare(me, me.home / "remotes" / "ssh.git")
+    me.write(me.home / "model" / "config.json", "1\n")
+    me.write(me.home / ".config/lfssync/config.toml", hosted(f"ssh://{me.name}@127.0.0.1{there}"))
+    me.lfssync("service", "install")
+    me.arrives(there, "config.json", "1\n")
+
+
+def test_a_shared_repository_stays_one(me: Person) -> None:
+    there = me.home / "shared.git"
+    me.run("git", "init", "--quiet", "--bare", "--shared=group", "--initial-branch=main", there)
+    me.write(me.home / "model" / "weights.bin", "x" * 2000000)
+    me.write(me.home / ".config/lfssync/config.toml", hosted(str(there)))
+    me.lfssync("service", "install")
+    wait_for(lambda: me.call("git", "-C", there, "rev-parse", "main").returncode == 0, "the push")
+    folders = me.run("find", there / "objects", "-mindepth", "1", "-type", "d", "-name", "??", "-printf", "%m ")
+    assert set(folders.split()) == {"2775"}
+
+
+def test_the_keyring_and_a_host_are_within_reach(me: Person, host: str) -> None:
+    keyring = "printf secret | exec gnome-keyring-daemon --foreground --unlock --components=secrets"
+    me.run("systemd-run", "--user", "--quiet", "--unit=keyring", "sh", "-c", keyring)
+    login = (me.program, "login", host.removeprefix("http://"), "--username", USER)
+    me.write(me.home / "model" / "weights.bin", "weights\n")
+    me.write(me.home / ".config/lfssync/config.toml", hosted(f"{host}/keyring.git"))
+    wait_for(lambda: me.call(*login, given=PASSWORD).returncode == 0, "a keyring")
+    me.lfssync("service", "install")
+    me.lfssync("wait")
+    assert (
+        me.box.run("git", "-C", "/srv/git/keyring.git", "log", "--format=%s", "main")
+        == "Add 1 file (8 B): weights.bin\n"
+    )
+    assert PASSWORD not in me.box.run("journalctl", "-o", "export")
+
+
+def test_the_systems_service_of_a_user_with_an_encrypted_token(me: Person, host: str) -> None:
+    """It needs no login of its user, gets its token from systemd, and the user's commands reach it."""
+    box, unit = me.box, f"lfssync@{me.name}.service"
+    store = f"/etc/credstore.encrypted/lfssync.{me.name}"
+    box.run("mkdir", "-p", "/etc/credstore.encrypted")
+    box.run("systemd-creds", "encrypt", "--name=lfssync", "-", store, given=f"{USER}\n{PASSWORD}\n")
+    me.write(me.home / "model" / "config.json", "1\n")
+    me.lfssync("add", me.home / "model", bare(me, me.home / "backup.git"), "--name", "backup", "--quiet", "100ms")
+    config = me.home / ".config/lfssync/config.toml"
+    me.write(config, me.read(config) + hosted(f"{host}/credential.git"))
+    assert as_root(box, "service", "install", "--system", me.name).splitlines()[-1] == f"{unit} started"
+    me.arrives(me.home / "backup.git", "config.json", "1\n")
+    pushed = ("git", "-C", "/srv/git/credential.git", "cat-file", "blob", "main:config.json")
+    wait_for(lambda: box.call(*pushed).stdout == "1\n", "the push to the host")
+    pid = box.run("systemctl", "show", "--property=MainPID", "--value", unit).strip()
+    process = box.path(f"/proc/{pid}")
+    assert PASSWORD.encode() not in (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+    assert me.status()["daemon"]["pid"] == int(pid)
+    assert f"{unit}  running since" in as_root(box, "service", "status", "--system", me.name)
+    done = me.call(me.program, "service", "stop", "--system", me.name)
+    assert (done.returncode, done.stderr.partition(";")[0]) == (2, "error: a system service is root's to manage")
+    assert "mirroring 2 directories" in as_root(box, "service", "logs", "--system", me.name)
+    assert PASSWORD not in box.run("journalctl", "-o", "export")
+    as_root(box, "service", "uninstall", "--system", me.name)
+    assert not box.path(f"/etc/systemd/system/{unit}").exists()
+
+
 def test_the_commands_of_the_readme(me: Person) -> None:
     """Every line that is for such a machine does what it is there for; later ones build on those before."""
     me.box.run("install", "--directory", "--owner", me.name, "/opt/models")
@@ -224,3 +415,12 @@ def test_the_commands_of_the_readme(me: Person) -> None:
         assert "error" not in said, line
     assert me.shown("ReadWritePaths")["ReadWritePaths"].split()[-1] == "/opt/models"
     assert me.shown("ActiveState")["ActiveState"] == "active"
+
+
+def test_booted_again_it_goes_on(me: Person, mirrors: Path) -> None:
+    me.write(mirrors / "second", "2\n")
+    me.box.reboot()
+    wait_for(lambda: me.box.path(f"/run/user/{me.uid()}/systemd/private").exists(), "their service manager")
+    me.write(mirrors / "third", "3\n")
+    for name, text in (("second", "2\n"), ("third", "3\n")):
+        me.arrives(remote(me), name, text)

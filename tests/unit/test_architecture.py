@@ -186,6 +186,7 @@ HOUSE = (
     "lfssync.versions.restore",
     # who runs the line, and when
     "lfssync.service",
+    "lfssync.service.journal",
     "lfssync.service.firstpass",
     "lfssync.service.protocol",
     "lfssync.service.delivering",
