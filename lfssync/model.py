@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lfssync.wishes import Rule
+
 STILL_CHANGING = "still changing"
 STILL_WRITTEN = "still being written"
 LFS_THRESHOLD_BYTES = 1 << 20
@@ -136,6 +138,8 @@ class Mirror:
     """At most so much is kept there until the remote answers again; 0 keeps nothing."""
     shutdown_grace_s: float = 20.0
     """So long the daemon goes on when it is told to end, for what is complete and not delivered yet."""
+    tag: tuple[Rule, ...] = ()
+    """What is released by itself, and which branches move along."""
     embedded: bool = False
     """True when no remote was named: a bare repository of our own, created on first use."""
 

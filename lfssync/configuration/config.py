@@ -25,6 +25,7 @@ from lfssync.configuration.patterns import (
     resolve_remote,
     unescape,
 )
+from lfssync.configuration.releasesettings import release_rules
 from lfssync.configuration.settings import (
     absolute_path,
     choice,
@@ -45,6 +46,7 @@ from lfssync.configuration.tomllines import line_of, syntax_error_line
 from lfssync.errors import TransientError, UserError
 from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind
 from lfssync.places import Places, check_name, mirror_name
+from lfssync.rules.releaserules import filled
 
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
 
@@ -115,10 +117,22 @@ def parse(text: str, file: Path, places: Places) -> Configuration:
     claims = Claims()
     for index, entry in enumerate(found):
         conflict = claims.claim(entry, entry.path) if isinstance(entry, Mirror) else None
+        if isinstance(entry, Mirror) and not conflict:
+            conflict = _moves_anothers_branch(entry, mirrors)
         if conflict:
             raise UserError(f"{file}:{line_of(text, ('mirror', index))}: {conflict.message}", conflict.remedy)
     patterns = (replace(entry, explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
     return Configuration(file, mirrors, tuple(patterns), telling(_top(text, file), places))
+
+
+def _moves_anothers_branch(mirror: Mirror, mirrors: Sequence[Mirror]) -> UserError | None:
+    moved = {filled(rule.branch, {"name": mirror.name}) for rule in mirror.tag if rule.branch}
+    for other in mirrors:
+        if other.remote == mirror.remote and other.branch in moved:
+            return UserError(
+                f"tag: {other.branch!r} is the branch that mirror {other.name!r} mirrors", "name another branch to move"
+            )
+    return None
 
 
 def entries(text: str, file: Path, places: Places) -> list[Mirror | MirrorPattern]:
@@ -222,7 +236,12 @@ def _template(source: Table, name: str, places: Places) -> Mirror:
     settings: dict[str, Any] = {"remote": ""}
     for key in source.merged:
         settings[_FIELDS.get(key, key)] = source.convert(key, conversions[key], None)
-    return Mirror(**(settings | {"name": "", "path": Path()}))
+    template = Mirror(**(settings | {"name": "", "path": Path()}))
+    for rule in template.tag:
+        if rule.branch and filled(rule.branch, {"name": name}) == resolve_branch(template.branch, name):
+            error = UserError(f"tag: {rule.branch!r} is the branch that is mirrored", "name another branch to move")
+            source.refuse(error, "tag")
+    return template
 
 
 def _check_times(source: Table, template: Mirror) -> None:
@@ -262,6 +281,7 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "headroom": size,
     "offline_limit": size,
     "shutdown_grace": duration,
+    "tag": release_rules,
 }
 """What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
 

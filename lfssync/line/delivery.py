@@ -143,16 +143,38 @@ class Delivery:
 
     def _push_once(self, refs: Refs, tags: dict[str, str], atomic: str = "--atomic") -> LfssyncError | None:
         specs = [f"{refs.head}:{self.repository.head_ref}", *(f"{oid}:refs/tags/{name}" for name, oid in tags.items())]
-        receive_pack = _DURABLE_RECEIVE_PACK if self.url.startswith(("/", "file://")) else _RECEIVE_PACK
-        output = self.repository.git.run(
-            "push", "--porcelain", "--no-verify", atomic, "--receive-pack", receive_pack, self.url, *specs,
-            timeout_s=NETWORK_TIMEOUT_S, accept=range(256), remote=self.url,
-        )  # fmt: skip
+        output = self._pushed([atomic, self.url, *specs])
         if output.status == 0:
             return None
         if "does not support --atomic" in output.stderr:
             return self._push_once(refs, tags, "--no-atomic")
         return _refusal(output, self.url)
+
+    def _pushed(self, arguments: list[str]) -> Output:
+        receive_pack = _DURABLE_RECEIVE_PACK if self.url.startswith(("/", "file://")) else _RECEIVE_PACK
+        return self.repository.git.run(
+            "push", "--porcelain", "--no-verify", "--receive-pack", receive_pack, *arguments,
+            timeout_s=NETWORK_TIMEOUT_S, accept=range(256), remote=self.url,
+        )  # fmt: skip
+
+    def push_branch(self, name: str, commit: str, there: str | None, force: bool) -> None:
+        """Have a branch of the remote other than the mirrored one point at a commit that the remote has.
+
+        Args:
+            name: The branch.
+            commit: What it shall point at.
+            there: What it points at now, as last seen, or None: if it is another by then, nothing moves.
+            force: Whether it may leave commits behind.
+
+        Raises:
+            LfssyncError: The remote refuses, or the branch moved meanwhile.
+        """
+        ref = f"refs/heads/{name}"
+        lease = [f"--force-with-lease={ref}:{there or ''}"] if force or there is None else []
+        with noted(self.repository.git.git_dir, self.url):
+            output = self._pushed([*lease, self.url, f"{commit}:{ref}"])
+        if output.status:
+            raise _refusal(output, self.url)
 
     def fetch_tag(self, version: str) -> None:
         """Have a tag of the remote under its own name here as well, in place of what had that name here."""

@@ -65,6 +65,15 @@ class Report:
         with self._store.transaction():
             self._store.append(time.time(), LogKind.RELEASE, commit, version)
 
+    def refused_release(self, commit: str, text: str) -> None:
+        """What a release rule wants cannot be; that stops nothing."""
+        with self._store.transaction():
+            self._store.append(time.time(), LogKind.REFUSED, commit, text)
+
+    def warned(self, warnings: Sequence[str]) -> None:
+        """What was left to say after the pass."""
+        self._update({"warnings": list(warnings[:_SHOWN_DEFERRED])})
+
     def stopped(self, _: LfssyncError) -> None:
         """The pass was broken off in the middle, by us; what was before it is what is left."""
         self._update({"state": State.SETTLING.value, "error": None})

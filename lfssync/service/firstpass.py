@@ -1,4 +1,4 @@
-"""The first pass of a mirror that may create its repository: it is there before anything is sent.
+"""What stands around a pass: before the first one the repository is created, after each one the release rules act.
 
 Between who runs passes (`delivering`, `worker`) and `pipeline`, whose `run_pass` this one stands for. The one thing to
 know: once a mirror has delivered anything, nothing is ever created for it again. A repository that vanished later is a
@@ -18,7 +18,7 @@ from lfssync.errors import LfssyncError, TransientError
 from lfssync.hosts import Wish
 from lfssync.line import pipeline
 from lfssync.line.composing import Composer
-from lfssync.line.pipeline import Order
+from lfssync.line.pipeline import Aim, Order
 from lfssync.line.workbench import Session
 from lfssync.model import CardPolicy, CreatePolicy, Mirror, PassResult
 from lfssync.records.lock import held
@@ -30,6 +30,7 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     """As `pipeline.run_pass`, with what the line leaves to others.
 
     Before the first delivery the repository is created, and commits get a drafted card, where the mirror says so.
+    Afterwards the release rules act, which never fails a pass.
     """
     may_create = mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/")
     if may_create and order.unreached is None:
@@ -40,7 +41,12 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
             except TransientError as error:  # the pass goes on without the remote, as far as that goes
                 order = replace(order, unreached=error)
     session.compose = _composer(mirror)
-    return pipeline.run_pass(mirror, state_dir, order, session)
+    result = pipeline.run_pass(mirror, state_dir, order, session)
+    if mirror.tag and order.aim is Aim.DELIVER:
+        from lfssync.versions.applying import apply
+
+        return apply(mirror, state_dir, result, session)
+    return result
 
 
 def _composer(mirror: Mirror) -> Composer | None:

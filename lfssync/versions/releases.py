@@ -61,23 +61,47 @@ def release(
             if not isinstance(error, UserError):
                 report.failure(error)
             raise
-        is_new = store.receipt(done.receipt.ref) is None
-        with store.transaction():
-            store.record_receipt(done.receipt)
-        if is_new:
-            report.released(version, done.commit)
+        record(store, report, done)
         return done
+
+
+def record(store: Store, report: Report, done: Release) -> None:
+    """Note a release: the evidence for it, and a line in the history when it is new."""
+    is_new = store.receipt(done.receipt.ref) is None
+    with store.transaction():
+        store.record_receipt(done.receipt)
+    if is_new:
+        report.released(done.version, done.commit)
 
 
 def _release(
     bench: Workbench, store: Store, mirror: Mirror, version: str, text: str | None, revision: str | None
 ) -> Release:
-    repository = bench.repository
     refs = bench.refs()
     if refs.head is None:
         raise UserError(f"{mirror.name} has no commit to tag yet", "put files into its directory first")
-    synced = store.receipt(repository.head_ref)
+    synced = store.receipt(bench.repository.head_ref)
     commit = _commit(bench, revision) if revision else synced.commit if synced else refs.tip or refs.head
+    return tagged(bench, store, mirror, version, text, commit)
+
+
+def tagged(bench: Workbench, store: Store, mirror: Mirror, version: str, text: str | None, commit: str) -> Release:
+    """Put a tag on a commit, on the remote and then here; under the mirror's lock, and nothing is recorded.
+
+    Args:
+        bench: The mirror's.
+        store: Its store.
+        mirror: The mirror.
+        version: The tag's name, checked.
+        text: See `release`.
+        commit: 40 hex digits of a commit that is here.
+
+    Raises:
+        BlockedError: The tag exists and points elsewhere, or the remote refuses.
+    """
+    repository = bench.repository
+    refs = bench.refs()
+    assert refs.head is not None
     name = f"refs/tags/{version}"
     if bench.copy:
         _require(f"in {mirror.path}", version, commit, _here(bench.copy, name))

@@ -12,7 +12,7 @@ from lfssync.answers import Version
 from lfssync.errors import LfssyncError
 from lfssync.rules.groups import Key, Kind
 from lfssync.rules.trainerstate import MAX_BYTES, NAME, Training
-from lfssync.rules.trainerstate import training as read
+from lfssync.rules.trainerstate import training as told
 from lfssync.versions.contents import Contents
 
 _LOOKED_INTO = 4
@@ -27,12 +27,21 @@ def of(near: Contents, files: Mapping[bytes, Version]) -> Training:
     """
     places = [path for path in files if path.rpartition(b"/")[2] == NAME and files[path].size_bytes <= MAX_BYTES]
     places.sort(key=lambda path: Key(path.rpartition(b"/")[0], Kind.FOLDER).step, reverse=True)
-    found = [_read(near, files[path]) for path in places[:_LOOKED_INTO]]
+    found = [_told(near, files[path]) for path in places[:_LOOKED_INTO]]
     return max(found, key=lambda one: -1 if one.step is None else one.step, default=Training())
 
 
-def _read(near: Contents, version: Version) -> Training:
+def read(near: Contents, version: Version) -> Training:
+    """What one version of a `trainer_state.json` says; all empty when it is none, or is too large.
+
+    Raises:
+        LfssyncError: It cannot be had.
+    """
+    return told(near.part(version, 0, version.size_bytes)) if version.size_bytes <= MAX_BYTES else Training()
+
+
+def _told(near: Contents, version: Version) -> Training:
     try:
-        return read(near.part(version, 0, version.size_bytes))
+        return read(near, version)
     except LfssyncError:
         return Training()

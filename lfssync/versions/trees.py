@@ -6,6 +6,8 @@ nothing is fetched for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lfssync.answers import Difference, Version
 from lfssync.git.fastimport import Edit
 from lfssync.git.repository import Repository
@@ -29,6 +31,12 @@ def differences(repository: Repository, old: str, new: str) -> list[Difference]:
         return None if edit.blob_oid is None or edit.git_mode is None else versions.of(edit.git_mode, edit.blob_oid)
 
     return [Difference(path, side(before[path]), side(after[path])) for path in sorted(after)]
+
+
+def versions(repository: Repository, entries: Sequence[tuple[str, str]]) -> list[Version]:
+    """The contents behind git entries, each a mode and a blob."""
+    found = _Versions(repository, {oid for _, oid in entries})
+    return [found.of(mode, oid) for mode, oid in entries]
 
 
 _SUBMODULE = "160000"

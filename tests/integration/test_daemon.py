@@ -473,3 +473,19 @@ def test_threads_and_descriptors_stay_bounded(pair: Pair, daemon: Daemon) -> Non
             write(pair.directory / "model.bin", random_bytes(number, 1000))
             daemon.says("verified at", number + 2)
         soon(lambda: (daemon.threads(), daemon.descriptors()) == before, lambda: (before, daemon.descriptors()))
+
+
+def test_the_daemon_releases_by_its_rules(pair: Pair, daemon: Daemon) -> None:
+    write(pair.directory / "a", b"1")
+    rules = 'tag = [{when = "marker"}, {when = "push", branch = "latest"}]\n'
+    write_configuration(f'[[mirror]]\npath = "{pair.directory}"\nremote = "{pair.remote}"\nquiet = "200ms"\n{rules}')
+    with daemon.start():
+        write(pair.directory / "RELEASE", b"v1.0.0\n")
+        listed = ("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)")
+        found = soon(lambda: [
+            line.split() for line in git(*listed, "refs/tags/v1.0.0", cwd=pair.remote).decode().splitlines()
+        ])  # fmt: skip
+        commit = found[0][2]
+        assert git("cat-file", "blob", f"{commit}:RELEASE", cwd=pair.remote) == b"v1.0.0\n"
+        soon(lambda: commit in git(*listed, "refs/heads/latest", cwd=pair.remote).decode())
+        soon(lambda: lfssync("status", "--json").stdout.count("v1.0.0"))

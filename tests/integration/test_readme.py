@@ -311,6 +311,7 @@ OTHER_VALUES = {
     "headroom": '"1GB"',
     "offline_limit": '"0"',
     "shutdown_grace": '"1m"',
+    "tag": '{when = "marker"}',
 }
 
 

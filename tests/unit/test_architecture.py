@@ -17,6 +17,7 @@ import pytest
 HOUSE = (
     # words and rules, without I/O
     "lfssync.errors",
+    "lfssync.wishes",
     "lfssync.model",
     "lfssync.answers",
     "lfssync.lifeline",
@@ -28,6 +29,7 @@ HOUSE = (
     "lfssync.rules.commitmessage",
     "lfssync.rules.trainerstate",
     "lfssync.rules.versionnumbers",
+    "lfssync.rules.releaserules",
     "lfssync.rules.releasenotes",
     "lfssync.rules.told",
     "lfssync.rules.groups",
@@ -53,6 +55,7 @@ HOUSE = (
     "lfssync.configuration",
     "lfssync.configuration.patterns",
     "lfssync.configuration.settings",
+    "lfssync.configuration.releasesettings",
     "lfssync.configuration.tomllines",
     "lfssync.configuration.tables",
     "lfssync.configuration.telling",
@@ -184,6 +187,9 @@ HOUSE = (
     "lfssync.versions.tags",
     "lfssync.versions.releases",
     "lfssync.versions.restore",
+    "lfssync.versions.happenings",
+    "lfssync.versions.branches",
+    "lfssync.versions.applying",
     # who runs the line, and when
     "lfssync.service",
     "lfssync.service.journal",

@@ -369,3 +369,13 @@ def test_no_text_gives_another_error(text: str) -> None:
     except UserError as caught:
         error = caught
     assert error is None or (error.message.startswith(f"{FILE}:") and error.remedy)
+
+
+def test_a_rule_never_moves_a_branch_that_is_mirrored() -> None:
+    error = refusal(mirror('branch = "run/{name}"\ntag = {when = "push", branch = "run/{name}"}'))
+    assert f"{FILE}:4: tag: 'run/{{name}}' is the branch that is mirrored" in str(error)
+    other = '[[mirror]]\npath = "/data/n"\nremote = "hf:me/m"\nbranch = "best"\n'
+    error = refusal(other + mirror('remote = "hf:me/m"\ntag = {when = "best loss", branch = "best"}'))
+    assert "'best' is the branch that mirror 'n' mirrors" in str(error)
+    rules = read(mirror('tag = [{when = "marker"}, {when = "daily", name = "{date}"}]')).mirrors[0].tag
+    assert [rule.when.value for rule in rules] == ["marker", "daily"]
