@@ -29,6 +29,8 @@ HANGS = "bf1bf381b57846deba0c037c3ca5eeb6"
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _SEND_TIMEOUT_S = 2.0
+_SAY_AGAIN_S = 3600.0
+_SAID_AT_MOST = 1000
 
 
 def is_there(environment: Mapping[str, str], fd: int) -> bool:
@@ -57,11 +59,33 @@ class MirrorLog(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, mirror: str) -> None:
         super().__init__(logging.getLogger("lfssync"), {"MIRROR": mirror})
         self._mirror = mirror
+        self._said: dict[str, float] = {}
 
     def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
         """See `logging.LoggerAdapter`."""
         fields = {"MIRROR": self._mirror} | kwargs.pop("fields", {})
         return f"{self._mirror}: {msg}", {**kwargs, "extra": {"fields": fields}}
+
+    def say(self, level: int, text: str, now: float, ending: str = "", fields: Mapping[str, str] | None = None) -> None:
+        """Log what may be true for weeks: once, and every hour as long as it is.
+
+        Args:
+            level: How bad it is.
+            text: The words that make it the same.
+            now: Monotonic seconds.
+            ending: More words, which may differ.
+            fields: As for the other calls.
+        """
+        if now < self._said.get(text, float("-inf")):
+            return
+        if len(self._said) >= _SAID_AT_MOST:
+            self._said.clear()
+        self._said[text] = now + _SAY_AGAIN_S
+        self.log(level, "%s%s", text, ending, fields=fields or {})
+
+    def forget(self, text: str) -> None:
+        """Those words were not said, as far as the next time goes."""
+        self._said.pop(text, None)
 
 
 class Journal(logging.Handler):

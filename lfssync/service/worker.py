@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,6 @@ _POLL_SHARE = 0.05
 
 _WATCH_RETRY_FIRST_S = 30.0
 _WATCH_RETRY_LAST_S = 900.0
-_SAY_AGAIN_S = 3600.0
-_SAID_AT_MOST = 1000
 _SHOWN = 20
 """So many files that wait, and so many warnings, of one pass are logged; `status` shows more."""
 
@@ -109,7 +107,6 @@ class Worker:
         self._failures = 0
         self._moving_looks = 0
         self._look_took_s = 0.0
-        self._said: dict[str, float] = {}
 
     @property
     def is_polling(self) -> bool:
@@ -350,7 +347,7 @@ class Worker:
             *(f"waiting for {show(one.path)}: {one.reason}" for one in lasting[:_SHOWN]),
             *result.warnings[:_SHOWN],
         ):
-            self._say(logging.INFO, text, now)
+            self._log.say(logging.INFO, text, now)
 
     def _failed(self, error: LfssyncError, now: float) -> None:
         self._failures += 1
@@ -358,20 +355,9 @@ class Worker:
         self._held_until = now + pause_s
         if self.trouble is None or str(self.trouble.error) != str(error):
             self.trouble = Trouble(error, time.time())
-            self._said.pop(str(error), None)
+            self._log.forget(str(error))
         fields = {"ERROR_KIND": error.kind, "MESSAGE_ID": journal.FAILED}
-        self._say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s", fields)
-
-    def _say(
-        self, level: int, text: str, now: float, ending: str = "", fields: Mapping[str, str] | None = None
-    ) -> None:
-        """Log what may be true for weeks: once, and every hour as long as it is."""
-        if now < self._said.get(text, float("-inf")):
-            return
-        if len(self._said) >= _SAID_AT_MOST:
-            self._said.clear()
-        self._said[text] = now + _SAY_AGAIN_S
-        self._log.log(level, "%s%s", text, ending, fields=fields or {})
+        self._log.say(logging.WARNING, str(error), now, f"; next try in {pause_s:.0f} s", fields)
 
     def _look_after_watcher(self, now: float) -> None:
         problem = self._polls or self._watcher.check()
@@ -392,7 +378,7 @@ class Worker:
         if self._polls is None:
             self._watch_pause_s = _WATCH_RETRY_FIRST_S
             return
-        self._say(logging.WARNING, f"looking from time to time instead of watching: {self._polls}", now)
+        self._log.say(logging.WARNING, f"looking from time to time instead of watching: {self._polls}", now)
         self._watch_at = now + self._watch_pause_s
         self._watch_pause_s = min(self._watch_pause_s * 2, _WATCH_RETRY_LAST_S)
 
