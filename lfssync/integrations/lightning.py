@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lfssync.integrations.callback import Mirroring, acts, harmless, missing, numbers
 
-if TYPE_CHECKING or "pytorch_lightning" in sys.modules:
+if TYPE_CHECKING or ("pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules):
     from pytorch_lightning import Callback
 else:
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -154,12 +155,14 @@ time.sleep(600)
 @pytest.mark.parametrize("ending", ["raises", "SIGINT", "SIGKILL"])
 def test_what_was_saved_arrives_however_the_training_ends(ending: str, pair: Pair) -> None:
     words = [sys.executable, "-c", PROGRAM, str(pair.directory), str(pair.remote), ending]
-    process = subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        if ending.startswith("SIG"):
-            process.send_signal(signal.Signals[ending])
+        if ending.startswith("SIG"):  # to all that run in that terminal
+            os.killpg(process.pid, signal.Signals[ending])
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
