@@ -161,6 +161,7 @@ class Git:
         accept: Sequence[int] = (0,),
         remote: str = "",
         stdout: int = subprocess.PIPE,
+        before: Sequence[str] = (),
     ) -> Output:
         """Run one git command to its end.
 
@@ -172,6 +173,7 @@ class Git:
             accept: Exit statuses that are answers and not failures.
             remote: Who the command talks to: decides how ssh is called, and tells in an error.
             stdout: An open descriptor for standard output, which is then not in the answer.
+            before: What stands before `git`, such as `nice`.
 
         Raises:
             LfssyncError: Of the kind that git's own words tell (see `explain`).
@@ -183,7 +185,13 @@ class Git:
             with (
                 _input(given) as stdin,
                 self.start(
-                    *settings, *arguments, extra=variables, stdin=stdin, stdout=stdout, fds=fds, before=leash()
+                    *settings,
+                    *arguments,
+                    extra=variables,
+                    stdin=stdin,
+                    stdout=stdout,
+                    fds=fds,
+                    before=(*leash(), *before),
                 ) as child,
             ):
                 answer, stderr = _communicate(child, timeout_s, self.stop)

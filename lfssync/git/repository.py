@@ -22,6 +22,7 @@ from lfssync.git import facts
 from lfssync.git.addresses import last_value
 from lfssync.git.fastimport import Edit, FastImport, Ident, blob_oid
 from lfssync.git.gitcommand import Git
+from lfssync.git.upkeep import clear_half_written
 from lfssync.model import LfsObject
 from lfssync.rules.attributes import Verdict, classify, parse_pointer
 
@@ -93,6 +94,7 @@ class Repository:
         for pattern in ("fast_import_crash_*", "objects/pack/tmp_*", "objects/??/tmp_obj_*", "tmp_*"):
             for leftover in folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
+        clear_half_written(folder, float("inf"))
         for room in (*folder.glob(f"{_ROOM}*"), *folder.glob(f"lfs/objects/{_ROOM}*"), folder / "git-lfs"):
             shutil.rmtree(room, ignore_errors=True)
 
@@ -377,22 +379,3 @@ def set_aside(git_dir: Path) -> None:
     if git_dir.exists():
         shutil.rmtree(damaged := git_dir.with_name(f"{git_dir.name}.damaged"), ignore_errors=True)
         os.rename(git_dir, damaged)
-
-
-def tidy(git: Git, keep_since: str) -> None:
-    """Pack what many small commits left behind, once there is enough of it; nothing does that by itself here.
-
-    Args:
-        git: The git dir; under the mirror's lock, so that nobody of ours writes there.
-        keep_since: How long what nothing refers to is kept, as git-gc(1) takes it for `--prune`.
-    """
-    objects = git.git_dir / "objects"
-    loose = sum(1 for _ in (objects / "17").glob("*"))
-    packs = sum(1 for _ in (objects / "pack").glob("*.pack"))
-    if loose > _LOOSE_IN_ONE_FOLDER or packs > _PACKS:
-        git.run("gc", "--quiet", f"--prune={keep_since}")
-
-
-_LOOSE_IN_ONE_FOLDER = 27
-"""One of 256 folders stands for all, as in git's own `gc.auto`."""
-_PACKS = 50

@@ -32,9 +32,10 @@ from lfssync.line.outofreach import OutOfReachError
 from lfssync.line.plan import CommitPlan, Records, plan, still_unread, together
 from lfssync.line.scan import IGNORE_FACT, most_is_gone, scan
 from lfssync.line.scrub import a_little
+from lfssync.line.upkeep import look_after
 from lfssync.line.waiting import FACT as WAITING_FACT
 from lfssync.line.waiting import Waiting
-from lfssync.line.workbench import Session, Workbench, earlier_remotes, is_same_remote, open_bench, tidied
+from lfssync.line.workbench import Session, Workbench, earlier_remotes, is_same_remote, open_bench
 from lfssync.model import (
     Changes,
     Deferred,
@@ -132,6 +133,9 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         if order.scrubs:
             with contextlib.suppress(LfssyncError):  # another pass does it
                 a_little(bench, store, mirror, session, time.time())
+        if result.committed and (warnings := look_after(bench, mirror, store, session.stop, time.time())):
+            result = replace(result, warnings=(*result.warnings, *warnings))
+            report.success(result)
         return result
 
 
@@ -199,8 +203,6 @@ class _Pass:
             head, receipt = self._deliver(refs, committed)
         except TransientError as error:
             raise self._cut_off(error, result) from error
-        if committed.head != refs.head:
-            self.warnings += tidied(self.bench, self.mirror, self.session.stop)
         sent_bytes = self.bench.securing.sent_bytes
         return replace(result, commit=head, receipt=receipt, sent_bytes=sent_bytes, warnings=tuple(self.warnings))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,7 @@ from lfssync.git import workingcopy
 from lfssync.git.fastimport import Ident
 from lfssync.git.gitcommand import Git
 from lfssync.git.programs import require_programs
-from lfssync.git.repository import Refs, Repository, tidy
+from lfssync.git.repository import Refs, Repository
 from lfssync.git.workingcopy import WorkingCopy
 from lfssync.lifeline import Lifeline
 from lfssync.line.assembly import Stills
@@ -39,10 +38,6 @@ from lfssync.transfer import Transfer
 from lfssync.transfer.unfinished import Unfinished
 
 _REMOTES_KEPT = 4
-_OURS_KEPT = "1.hour.ago"
-"""Every commit leaves an older picture of the directory behind."""
-_EMBEDDED_KEPT = "2.weeks.ago"
-"""It may hold the only copy of what somebody deletes there."""
 
 
 @dataclass(slots=True)
@@ -190,15 +185,3 @@ def _elsewhere(store: Store, mirror: Mirror, git: Git) -> Iterator[Transfer]:
     for name in reversed(earlier_remotes(store, mirror)):
         with contextlib.suppress(LfssyncError):  # an address of old that nothing speaks any more
             yield transfer_for(replace(mirror, remote=name, transfer=TransferKind.AUTO), git)
-
-
-def tidied(bench: Workbench, mirror: Mirror, stop: threading.Event) -> list[str]:
-    """Keep git dirs small over months; says what goes wrong there, which is no reason to fail."""
-    try:
-        if bench.copy is None:  # the objects of a working copy are its own
-            tidy(bench.repository.git, _OURS_KEPT)
-        if mirror.embedded:
-            tidy(Git(Path(mirror.remote), stop=stop), _EMBEDDED_KEPT)
-    except LfssyncError as error:
-        return [f"{error.message}; {error.remedy}"]
-    return []

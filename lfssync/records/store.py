@@ -71,7 +71,7 @@ class Store:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -84,14 +84,14 @@ class Store:
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
             if _is_passing(error):
-                raise _translated(self._file, error) from error
-            discard(self._file)
+                raise _translated(self.file, error) from error
+            discard(self.file)
             self._connection = self._open()
         return self
 
     def look(self) -> sqlite3.Connection:
         """Open what is there without changing anything; the caller closes what this returns."""
-        self._connection = sqlite3.connect(self._file, timeout=10, isolation_level=None)
+        self._connection = sqlite3.connect(self.file, timeout=10, isolation_level=None)
         return self._connection
 
     def __exit__(
@@ -102,7 +102,7 @@ class Store:
             self._connection = None
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=10, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.file, timeout=10, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -136,7 +136,7 @@ class Store:
             with _transaction(self._db):
                 yield
         except sqlite3.Error as error:
-            raise _translated(self._file, error) from error
+            raise _translated(self.file, error) from error
 
     # -- files ---------------------------------------------------------------------------------------------------
 
