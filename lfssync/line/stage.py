@@ -43,6 +43,7 @@ from lfssync.model import (
 from lfssync.records.store import split
 from lfssync.rules.attributes import Storage, Verdict, decide, is_binary, looks_like_pointer, parse_pointer
 from lfssync.rules.closing import LEFT, LastCall, TimeIsUp
+from lfssync.shares import hash_block
 
 BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 8000
@@ -288,7 +289,7 @@ class Stage:
         view = memoryview(buffer)
         done = 0
         while done < size and (count := os.preadv(fd, [view[: size - done]], done)):
-            digest.update(view[:count])
+            hash_block(digest, view[:count])
             done += count
             self.monitor(Progress(State.STAGING, change.path, done, size))
         return LfsObject(digest.hexdigest(), size) if done == size else None
@@ -351,7 +352,7 @@ def _oid_again(staged: Staged, fd: int) -> str:
         return blob_oid(size, read_blocks(fd, size))
     digest = hashlib.sha256()
     for block in read_blocks(fd, size):
-        digest.update(block)
+        hash_block(digest, block)
     return digest.hexdigest()
 
 

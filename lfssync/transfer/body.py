@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from lfssync.errors import TransientError
 from lfssync.model import show
+from lfssync.shares import hash_block
 from lfssync.transfer import Source
 from lfssync.web.retrying import stopped_error
 
@@ -142,7 +143,7 @@ class PartBody:
         if count == 0:
             return b""
         block = self._block(count)
-        self._hashed.update(block)
+        hash_block(self._hashed, block)
         if count == left and self._digest and self.sha256 != self._digest:
             raise ContentChanged
         self._throttle.take(count)

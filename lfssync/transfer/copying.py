@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lfssync.model import LfsObject
+from lfssync.shares import hash_block
 
 _FICLONE = 0x40049409
 _BLOCK_BYTES = 1 << 20
@@ -80,7 +81,7 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> b
         count = os.preadv(source_fd, [view[: lfs.size_bytes - done]], done)
         if count == 0:
             return False
-        hashed.update(view[:count])
+        hash_block(hashed, view[:count])
         written = 0
         while written < count:
             written += os.write(target_fd, view[written:count])
@@ -98,7 +99,7 @@ def digest(fd: int, size_bytes: int, advance: Advance = lambda _: None) -> str:
     view = memoryview(bytearray(_BLOCK_BYTES))
     done = 0
     while done < size_bytes and (count := os.preadv(fd, [view[: size_bytes - done]], done)):
-        hashed.update(view[:count])
+        hash_block(hashed, view[:count])
         done += count
         advance(done)
     return hashed.hexdigest()

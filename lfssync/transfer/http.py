@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lfssync.credentials import Credential
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError, UserError
@@ -25,6 +26,7 @@ from lfssync.hosts.huggingface import HuggingFace
 from lfssync.hosts.known import host_of
 from lfssync.model import LfsObject, Mirror, Monitor, State
 from lfssync.rules.remotes import Remote
+from lfssync.shares import SENDING
 from lfssync.transfer import Source, Uploaded
 from lfssync.transfer.api import Api, Login
 from lfssync.transfer.batch import OFFERED, Operation, Present, Standing, Wanted, batches
@@ -179,7 +181,8 @@ class HttpTransfer:
         standpoint = Standpoint(monitor, State.UPLOADING, source.path, lfs.size_bytes)
         sending = Sending(self._api, source, standing, self._uploaders, self._throttle, self._keep, standpoint)
         try:
-            return _Outcome(lfs, sending.send())
+            with SENDING.one(urlsplit(self._api.place(Operation.UPLOAD).url).netloc, self._api.stop):
+                return _Outcome(lfs, sending.send())
         except ContentChanged:
             return _Outcome(lfs, has_changed=True)
         except AuthError:

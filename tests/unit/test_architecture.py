@@ -18,6 +18,7 @@ HOUSE = (
     # words and rules, without I/O
     "lfssync.errors",
     "lfssync.wishes",
+    "lfssync.shares",
     "lfssync.model",
     "lfssync.answers",
     "lfssync.lifeline",
