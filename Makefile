@@ -37,7 +37,7 @@ HOST_PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ml run-test-ml bench soak lint venv clean system-for-demo system-for-test system-for-bench dead-environment
+.PHONY: help demo test test-ml run-test-ml bench soak longrun lint venv clean system-for-demo system-for-test system-for-bench dead-environment
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ bench: $(BENCH_TOOLS) | system-for-bench ## measure, side by side with other too
 soak: MINUTES ?= 30
 soak: $(FOR_TEST) ## inject faults at random points for MINUTES=30
 	@$(PYTHON) -m tests.faults.soak $(MINUTES)
+
+longrun: MINUTES ?= 10
+longrun: $(FOR_TEST) ## let a daemon live through months in MINUTES=10, and see that nothing grows
+	@$(PYTHON) -m tests.faults.longrun $(MINUTES)
 
 lint: $(FOR_TEST) ## check style, format and types
 	@$(PYTHON) -m ruff check

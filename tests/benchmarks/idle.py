@@ -39,7 +39,7 @@ def main() -> int:
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lfssync-idle-") as folder:
         base = Path(folder)
-        _be_alone(base)
+        be_alone(base)
         _fill(base / "mirrored", words.mirrors, words.files // words.mirrors)
         configure(*({"path": path} for path in sorted((base / "mirrored").iterdir())))
         print(f"{words.mirrors} mirrors, {words.files:,} files", flush=True)
@@ -52,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def _be_alone(base: Path) -> None:
+def be_alone(base: Path) -> None:
     """A home of its own, and nothing of git's or of ours from outside."""
     for name in tuple(os.environ):
         if name.startswith(("GIT_", "LFSSYNC_", "XDG_", "NOTIFY_")):
