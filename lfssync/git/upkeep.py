@@ -20,8 +20,8 @@ from lfssync.git.gitcommand import Git
 TIME_LIMIT_S = 900.0
 """A repository that takes longer stays as it is, and works as before."""
 
-_LOOSE_IN_ONE_FOLDER = 27
-"""One of 256 folders stands for all, as in git's own `gc.auto`."""
+_LOOSE_IN_ONE_FOLDER = 8
+"""One of 256 folders stands for all, as in git's own `gc.auto`; each loose object takes a block of the disk."""
 _PACKS = 50
 _LEFT_FOR_S = 86400.0
 """What is being written may be somebody else's, in a remote of ours; after a day it is nobody's."""

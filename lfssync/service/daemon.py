@@ -25,7 +25,7 @@ from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, alone
 from lfssync.records.told import keep
 from lfssync.rules.told import told_of
-from lfssync.service import delivering
+from lfssync.service import delivering, memory
 from lfssync.service.control import Server
 from lfssync.service.crew import Crew
 from lfssync.service.herald import Herald
@@ -36,6 +36,7 @@ from lfssync.service.process import Job, allow_descriptors, on_signals, tell_whe
 from lfssync.service.protocol import Document, error_document, headway_document
 
 _CLOSING_TURN_S = 0.5
+_GIVE_BACK_EVERY_S = 10.0
 
 STOP_TIMEOUT_S = 20.0
 """So long passes may take to break off what they do, once the grace is over."""
@@ -66,7 +67,8 @@ class Daemon:
         self._crew = Crew(places, self._wake)
         self._herald = Herald(places, self._crew.complain)
         self._passes = Passes(self._jobs.put)
-        self._look_at = self._turn_at = 0.0
+        self._look_at = self._turn_at = self._give_back_at = 0.0
+        self._owes_memory = False
         self._live: Document = {}
 
     def run(self) -> int:
@@ -121,6 +123,7 @@ class Daemon:
             next_at = self._passes.begin(self._crew.workers, now)
             self._turn_at = min(tick_at, next_at, self._tell_manager())
             self._publish()
+            self._give_memory_back(now)
         self._herald.look(self._crew.telling, self._crew.workers, self._live, self._crew.complaints, now)
         if self._do_jobs(min(self._look_at, self._turn_at) - time.monotonic()):
             self._turn_at = float("-inf")
@@ -130,6 +133,13 @@ class Daemon:
         others = {name: worker.session.stop for name, worker in self._passes.workers.items()}
         doings = [doing(worker) for worker in self._crew.workers.values()]
         return self._notifier.turn(doings, others | {"a command": self._stop}, self._crew.complaints)
+
+    def _give_memory_back(self, now: float) -> None:
+        """What a large pass needed goes back to the system, but not after each of many small ones."""
+        self._owes_memory = self._passes.are_over() or (self._owes_memory and not self._passes)
+        if self._owes_memory and now >= self._give_back_at:
+            self._owes_memory, self._give_back_at = False, now + _GIVE_BACK_EVERY_S
+            memory.give_back()
 
     def _look_after(self, server: Server) -> None:
         try:

@@ -81,12 +81,18 @@ class Passes:
         self._ended = ended
         self._workers: dict[str, Worker] = {}
         self._turns: dict[str, Turn] = {}
+        self._were_any = False
 
     def __contains__(self, name: str) -> bool:
         return name in self._workers
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    def are_over(self) -> bool:
+        """Whether the last pass under way has ended since this was asked before."""
+        is_now, self._were_any = self._were_any and not self._workers, bool(self._workers)
+        return is_now
 
     @property
     def workers(self) -> Mapping[str, Worker]:

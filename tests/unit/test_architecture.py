@@ -214,6 +214,7 @@ HOUSE = (
     "lfssync.service.launchd",
     "lfssync.service.notifying",
     "lfssync.service.passes",
+    "lfssync.service.memory",
     "lfssync.service.process",
     "lfssync.service.daemon",
     "lfssync.service.executors",

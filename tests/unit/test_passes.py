@@ -144,6 +144,18 @@ def test_a_mirror_that_changes_without_end_waits_for_its_turn() -> None:
     assert began.count("busy") > 30
 
 
+def test_it_is_told_once_that_the_last_one_has_ended() -> None:
+    stage = Stage(*on("a", 2))
+    assert not stage.passes.are_over()
+    stage.begin(1.0)
+    assert not stage.passes.are_over()
+    stage.end_one()
+    assert not stage.passes.are_over()
+    stage.end_one()
+    assert stage.passes.are_over()
+    assert not stage.passes.are_over()
+
+
 def test_no_more_than_all_there_is() -> None:
     turns = [Turn(f"host{number}", -1000.0) for number in range(AT_ONCE)]
     assert not may_begin("another", turns, 0.0)
