@@ -133,10 +133,7 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         if order.scrubs:
             with contextlib.suppress(LfssyncError):  # another pass does it
                 a_little(bench, store, mirror, session, time.time())
-        if result.committed and (warnings := look_after(bench, mirror, store, session.stop, time.time())):
-            result = replace(result, warnings=(*result.warnings, *warnings))
-            report.success(result)
-        return result
+        return look_after(bench, mirror, store, session.stop, time.time(), result)
 
 
 def _identity(directory: Path) -> list[str | int] | None:

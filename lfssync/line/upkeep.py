@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from lfssync.errors import LfssyncError
 from lfssync.git.gitcommand import Git
 from lfssync.git.upkeep import is_due, tidy
 from lfssync.line.workbench import Workbench
-from lfssync.model import Mirror
+from lfssync.model import Mirror, PassResult
+from lfssync.records.report import Report
 from lfssync.records.store import Store
 from lfssync.records.trimming import has_grown, trim
 
@@ -29,8 +31,10 @@ _EMBEDDED_KEPT = "2.weeks.ago"
 _EVIDENCE_KEPT_S = 90 * 86400.0
 
 
-def look_after(bench: Workbench, mirror: Mirror, store: Store, stop: threading.Event, now: float) -> list[str]:
-    """Do what is due; says what goes wrong there, which is no reason to fail.
+def look_after(
+    bench: Workbench, mirror: Mirror, store: Store, stop: threading.Event, now: float, result: PassResult
+) -> PassResult:
+    """Do what is due after a pass; gives its result with what goes wrong here, which is no reason to fail.
 
     Args:
         bench: The mirror's.
@@ -38,10 +42,11 @@ def look_after(bench: Workbench, mirror: Mirror, store: Store, stop: threading.E
         store: Its store.
         stop: Ends it.
         now: Seconds since the epoch.
+        result: That of the pass, which is recorded already.
     """
     last = store.fact(_FACT)
-    if isinstance(last, int | float) and 0 <= now - last < EVERY_S:
-        return []
+    if not result.committed or (isinstance(last, int | float) and 0 <= now - last < EVERY_S):
+        return result
     warnings, was_due = [], False
     for work in _works(bench, mirror, store.file, stop, now):
         try:
@@ -53,7 +58,10 @@ def look_after(bench: Workbench, mirror: Mirror, store: Store, stop: threading.E
     if was_due and not stop.is_set():
         with store.transaction():
             store.record_facts({_FACT: now})
-    return warnings
+    if warnings:
+        result = replace(result, warnings=(*result.warnings, *warnings))
+        Report(store, mirror).success(result)
+    return result
 
 
 def _works(

@@ -77,7 +77,7 @@ class Store:
     @property
     def folder(self) -> Path:
         """The mirror's state folder."""
-        return self._file.parent
+        return self.file.parent
 
     def __enter__(self) -> Store:
         try:

@@ -178,7 +178,8 @@ class Crew:
             if name not in self.workers:
                 worker = Worker(mirror, self._places.mirror_state(name), self._wake, self.login)
                 if name in before and not before[name].session.stop.is_set():
-                    worker.take_over(before[name])
+                    # The pass under way goes on, and nothing is read again for it.
+                    worker.gauge, worker.session = before[name].gauge, before[name].session
                 worker.start(time.monotonic())
                 self.workers[name] = worker
                 MirrorLog(name).info("mirroring %s to %s", mirror.path, mirror.remote)

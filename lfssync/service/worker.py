@@ -159,10 +159,6 @@ class Worker:
         self._rescan_at = now + self._rescan_s(1)
         self._check_at = now + CHECK_EVERY_S
 
-    def take_over(self, before: Worker) -> None:
-        """Stand in for a worker of the same mirror, whose pass under way goes on: nothing is read again for that."""
-        self.gauge, self.session = before.gauge, before.session
-
     def stop(self) -> None:
         """Stop watching. A pass under way goes on, unless its `session` is stopped."""
         try:
@@ -193,7 +189,7 @@ class Worker:
         Args:
             now: Monotonic seconds.
             polling: How many mirrors of this daemon cannot be watched.
-            check_every_s: How often the watcher is looked after; of all mirrors together, to wake up for all at once.
+            check_every_s: How often the watchers of all mirrors are looked after.
         """
         paths, first, last = self._inbox.take()
         for path in paths:
