@@ -64,6 +64,8 @@ class MirrorStatus:
     scrubbed_at: float | None = None
     waits: dict[str, Any] | None = None
     """Why the daemon waits with it, and until when in seconds since the epoch: the document of `pace.Waits`."""
+    paused: dict[str, Any] | None = None
+    """Since when and until when a person has paused it, in the same: the document of `pausing.Pause`."""
     progress: Headway | None = None
     looked: bool = True
 

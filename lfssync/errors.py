@@ -62,6 +62,10 @@ class TransientError(LfssyncError):
         self.retry_after_s = retry_after_s
 
 
+class NetworkError(TransientError):
+    """The network did not carry it there and back: worth another try as soon as the network has changed."""
+
+
 class StoppedError(TransientError):
     """It was told to stop, so nothing is tried again; the next start goes on from here."""
 
@@ -87,3 +91,9 @@ class NotDoneError(LfssyncError):
     """Time ran out, or files are still being written: nothing failed, it is just not finished yet."""
 
     kind = "unfinished"
+
+
+def is_network(error: LfssyncError) -> bool:
+    """Whether it was the network, and not somebody at its other end who asked to be left alone."""
+    cause = getattr(error, "cause", error)
+    return isinstance(cause, NetworkError) and cause.retry_after_s is None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from lfssync.rules.windows import Window
 from lfssync.wishes import Rule
 
 STILL_CHANGING = "still changing"
@@ -126,6 +127,10 @@ class Mirror:
     quiet_s: float = 5.0
     max_wait_s: float = 300.0
     min_interval_s: float = 0.0
+    only_between: tuple[Window, ...] = ()
+    """The hours of the day in which something is sent; none means always."""
+    commits_per_hour: int = 0
+    """So many commits an hour are made by themselves; 0 means no limit."""
     rescan_s: float = 600.0
     lfs_threshold_bytes: int = LFS_THRESHOLD_BYTES
     lfs_url: str = ""

@@ -81,6 +81,7 @@ def _status_document(status: MirrorStatus) -> Document:
         "progress": None if status.progress is None else _progress_document(status.progress),
         "waits": None if status.waits is None else _waits_document(status.waits),
         "looked": status.looked,
+        "paused": None if status.paused is None else {key: iso_time(at) for key, at in status.paused.items()},
     }
 
 

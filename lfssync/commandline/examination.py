@@ -27,6 +27,7 @@ from lfssync.line.transfers import transfer_for
 from lfssync.line.watch import polling_reason
 from lfssync.model import LfsObject, Mirror, TransferKind, show
 from lfssync.places import Places
+from lfssync.records.pausing import paused
 from lfssync.records.report import read_status
 from lfssync.records.store import Store
 from lfssync.rules.remotes import Remote, RemoteKind, parse_remote
@@ -68,6 +69,8 @@ class Examination:
     def findings(self) -> Iterator[Finding]:
         """All that is to be said about it."""
         self.folder.mkdir()
+        if (pause := paused(self.places.mirror_state(self.mirror.name), time.time())) is not None:
+            yield findings.of_pause(pause.words(), self.mirror.name)
         tree = None
         try:
             tree = self._tree()
@@ -84,6 +87,11 @@ class Examination:
         if remote.kind is RemoteKind.LOCAL:
             yield from self._folder(Path(remote.path), wanted_bytes)
         else:
+            if self.mirror.rate_limit_bytes and (remote.kind, self.mirror.transfer) == (
+                RemoteKind.SSH,
+                TransferKind.AUTO,
+            ):
+                yield findings.of_rate(self.mirror.name)
             yield from self._host(remote)
             copies_bytes = min(wanted_bytes, max(_COPIES_BYTES, tree.largest_bytes if tree else 0))
             yield self._state(copies_bytes if self.mirror.transfer is TransferKind.GIT_LFS else 0)

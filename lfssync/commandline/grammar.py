@@ -98,6 +98,26 @@ COMMANDS = (
         ),
     ),
     Command(
+        "pause",
+        "Mirror",
+        "commit and send nothing for a time",
+        "What changes meanwhile is taken when the mirror is resumed. The pause survives restarts, and what is under "
+        "way is broken off. sync and tag still do what you ask for.",
+        ("lfssync pause my-model --for 2h", "lfssync pause                     # all mirrors, until lfssync resume"),
+        (
+            mirror(Count.AT_MOST_ONE, "the mirror to pause (all)"),
+            option("--for", metavar="TIME", help="end the pause by itself after so long (when it is resumed)"),
+        ),
+    ),
+    Command(
+        "resume",
+        "Mirror",
+        "end a pause",
+        "Everything that changed during the pause is taken now.",
+        ("lfssync resume my-model",),
+        (mirror(Count.AT_MOST_ONE, "the mirror to resume (all)"),),
+    ),
+    Command(
         "doctor",
         "Mirror",
         "find everything that would fail later, with its remedy",

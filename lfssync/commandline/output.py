@@ -126,6 +126,16 @@ def removed_lines(mirror: Mirror) -> list[Line]:
     return [line(f"{mirror.name}: no longer mirrored; {mirror.path} and {mirror.remote} stay as they are")]
 
 
+def paused_lines(name: str, until: str) -> list[Line]:
+    """The answer of `pause` for one mirror."""
+    return [line(Span(name, Style.STRONG), f": {until}; go on with: lfssync resume {name}")]
+
+
+def resumed_lines(name: str, was_paused: bool) -> list[Line]:
+    """The answer of `resume` for one mirror."""
+    return [line(Span(name, Style.STRONG), f": {'goes on' if was_paused else 'was not paused'}")]
+
+
 def removed_pattern_lines(glob: str) -> list[Line]:
     """The answer of `remove` for a pattern."""
     return [line(f"{glob}: its folders are no longer mirrored; they and their remotes stay as they are")]

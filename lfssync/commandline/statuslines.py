@@ -37,7 +37,10 @@ _HANG = 13
 """Where the second line of a long field begins: below the first word of the text."""
 
 _WHY = {
+    Why.PAUSED.value: "for the end of the pause",
+    Why.ONLY_BETWEEN.value: "for the hours of only_between",
     Why.BACK_OFF.value: "for the next try",
+    Why.COMMITS_PER_HOUR.value: "for the next commit that commits_per_hour allows",
     Why.MIN_INTERVAL.value: "for the end of min_interval",
 }
 """What the words of `waits` mean."""
@@ -223,7 +226,10 @@ def _block(status: MirrorStatus, daemon: DaemonInfo, now: float) -> list[Line]:
         remedy = status.error.get("remedy") or "run lfssync --verbose sync to see more"
         lines.append(field_line("error", status.error.get("message", "") + since, Style.BAD))
         lines.append(field_line("remedy", remedy, Style.STRONG))
-    if status.waits is not None:
+    if status.paused is not None:
+        until = "" if status.paused["until"] is None else f"{local_time(status.paused['until'])}, or until "
+        lines.append(field_line("paused", f"until {until}lfssync resume {status.name}", Style.WARNING))
+    elif status.waits is not None:
         lines.append(field_line("waits", _waits(status.waits, now)))
     return lines
 

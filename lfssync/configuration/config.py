@@ -29,8 +29,10 @@ from lfssync.configuration.releasesettings import release_rules
 from lfssync.configuration.settings import (
     absolute_path,
     choice,
+    commits,
     duration,
     folder_patterns,
+    hours_of_day,
     ignore_patterns,
     lfs_url,
     rate,
@@ -195,6 +197,7 @@ def _entry(source: Table, places: Places) -> Mirror | MirrorPattern:
     name = source.convert("name", lambda value: check_name(string(value)), "") or _name_of(source, directory)
     template = _template(source, name, places)
     _check_times(source, template)
+    _check_rate(source, template)
     return source.blame("path", lambda: complete(template, name, directory, places))
 
 
@@ -207,6 +210,7 @@ def _pattern(source: Table, glob: str, places: Places) -> MirrorPattern:
         )
     template = replace(_template(source, "name", places), path=Path(glob))
     _check_times(source, template)
+    _check_rate(source, template)
     if template.remote and "{name}" not in f"{template.remote} {template.branch} {template.into}":
         message = "remote: all folders of the pattern would go to the same place"
         source.refuse(UserError(message, "put {name} into remote, branch or into"), "remote")
@@ -250,6 +254,13 @@ def _check_times(source: Table, template: Mirror) -> None:
         source.refuse(UserError(message, "make max_wait longer or quiet shorter"), source.latter("quiet", "max_wait"))
 
 
+def _check_rate(source: Table, template: Mirror) -> None:
+    if template.rate_limit_bytes and template.transfer is TransferKind.GIT_LFS:
+        message = 'rate_limit has no effect with transfer = "git-lfs": the stock program sends as fast as it can'
+        remedy = 'leave `transfer` out, or set rate_limit = "0" here'
+        source.refuse(UserError(message, remedy), source.latter("rate_limit", "transfer"))
+
+
 def _name_of(source: Table, directory: Path) -> str:
     try:
         return check_name(directory.name)
@@ -274,6 +285,8 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "quiet": duration,
     "max_wait": duration,
     "min_interval": duration,
+    "only_between": hours_of_day,
+    "commits_per_hour": commits,
     "rescan": rescan_interval,
     "lfs_threshold": size,
     "lfs_url": lfs_url,

@@ -15,11 +15,15 @@ from typing import Any
 
 from lfssync.configuration.patterns import escape
 from lfssync.errors import UserError
+from lfssync.rules import windows
 from lfssync.rules.remotes import CONTROL_CHARACTER, RemoteKind, parse_remote
 
 DURATION_MAX_S = 366 * 86400.0
 RESCAN_MIN_S = 0.1
 """Looking at the whole tree without a break would be the end of every other work."""
+
+COMMITS_MAX = 1000
+"""So many an hour are remembered."""
 
 _DURATION = re.compile(
     "(?=.)" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms")), re.ASCII
@@ -139,6 +143,28 @@ def rate(value: Any) -> int:
     if not text.endswith("/s") and text != "0":
         raise UserError(f"{text!r} is not a rate", 'write it like "50MB/s", or "0" for no limit')
     return size_bytes(text.removesuffix("/s"))
+
+
+def hours_of_day(value: Any) -> tuple[windows.Window, ...]:
+    """The windows in the value of a key such as `22:00-07:00`; see `windows.parse`.
+
+    Raises:
+        UserError: It says something else.
+    """
+    return windows.parse(string(value))
+
+
+def commits(value: Any) -> int:
+    """How many commits an hour; 0 for no limit.
+
+    Raises:
+        UserError: It is no such number.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"must be a number of commits, not {_type_name(value)}", "write it like 30, or 0 for no limit")
+    if not 0 <= value <= COMMITS_MAX:
+        raise UserError(f"{value} is no number from 0 to {COMMITS_MAX}", "write it like 30, or 0 for no limit")
+    return value
 
 
 def lfs_url(value: Any) -> str:

@@ -24,7 +24,7 @@ from typing import IO
 
 from lfssync.credentials import Credentials, nobody
 from lfssync.credentials.passing import explained, is_on_web, named_beside, with_logins
-from lfssync.errors import StoppedError, TransientError, UserError
+from lfssync.errors import NetworkError, StoppedError, TransientError, UserError
 from lfssync.git.addresses import Setting, fetched_from, last_value, settings_of
 from lfssync.git.giterrors import explain
 from lfssync.git.leash import leash
@@ -318,7 +318,7 @@ def _communicate(
             if stop is not None and stop.is_set():
                 raise StoppedError(f"{name} was done") from None
             if time.monotonic() > deadline:
-                raise TransientError(f"{name} gave no answer within {timeout_s:.0f} s", "it is tried again") from None
+                raise NetworkError(f"{name} gave no answer within {timeout_s:.0f} s", "it is tried again") from None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

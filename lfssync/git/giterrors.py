@@ -11,7 +11,7 @@ import re
 import signal
 
 from lfssync.credentials.answering import split
-from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
+from lfssync.errors import AuthError, LfssyncError, NetworkError, RefusedError, TransientError, UserError
 
 _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     (
@@ -31,7 +31,7 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
     ),
     (
         r"Unsupported proxy|resolve proxy|from proxy|proxy CONNECT|to proxy",
-        TransientError,
+        NetworkError,
         "check http.proxy in your git configuration, and the variables http_proxy and https_proxy",
     ),
     (
@@ -63,10 +63,15 @@ _CLASSES: tuple[tuple[str, type[LfssyncError], str], ...] = (
         "make room at the host, or mirror elsewhere",
     ),
     (
-        r"Could not resolve|no such host|Connection (refused|reset|timed out|closed)|Failed to connect|timed out|"
-        r"i/o timeout|early EOF|hung up|RPC failed|returned error: (408|429|5\d\d)|Rate limit|Server error|"
-        r"Network is unreachable|No route to host|Could not read from remote|unable to access|Operation too slow",
+        r"returned error: (408|429|5\d\d)|RPC failed; HTTP (4|5)\d\d|Rate limit|Server error",
         TransientError,
+        "check the network, and that the host is up",
+    ),
+    (
+        r"Could not resolve|no such host|Connection (refused|reset|timed out|closed)|Failed to connect|timed out|"
+        r"i/o timeout|early EOF|hung up|RPC failed|Network is unreachable|No route to host|Could not read from remote|"
+        r"unable to access|Operation too slow",
+        NetworkError,
         "check the network, and that the host is up",
     ),
     (

@@ -85,9 +85,18 @@ class Sorted:
         """All deletions that are committed."""
         return [path for part in self.parts for path in part.removed]
 
-    def as_one(self) -> Part:
-        """All of it as a single commit."""
-        return Part(None, tuple(self.staged), tuple(self.removed))
+    def in_parts(self, limit: int | None) -> tuple[Part, ...]:
+        """As so many commits at most: beyond that, what is not a checkpoint and the oldest ones come together.
+
+        Args:
+            limit: How many, at least one; None for no limit.
+        """
+        if limit is None or len(self.parts) <= limit:
+            return self.parts
+        count = len(self.parts) - limit + 1
+        first = self.parts[:count]
+        staged = tuple(one for part in first for one in part.staged)
+        return (Part(None, staged, tuple(path for part in first for path in part.removed)), *self.parts[count:])
 
 
 @dataclass(slots=True)

@@ -116,6 +116,17 @@ def of_file_system(reason: str | None, rescan: str, mirror: str) -> Finding:
     return Finding("changes", True, "changes are noticed at once", mirror=mirror)
 
 
+def of_pause(words: str, mirror: str) -> Finding:
+    """What it means that somebody paused a mirror."""
+    return Finding("paused", True, f"nothing is committed or sent: it is {words}", f"lfssync resume {mirror}", mirror)
+
+
+def of_rate(mirror: str) -> Finding:
+    """What becomes of `rate_limit` where the stock program may have to move the objects."""
+    message = "rate_limit does not hold for what git-lfs itself sends, as it does where the host speaks SSH alone"
+    return Finding("rate", True, message, "give the host an https address to have it hold", mirror)
+
+
 def of_watches(reason: str | None, folders: int) -> Finding:
     """Whether the system allows so many watches; without them the tree is looked at from time to time only."""
     if reason:

@@ -22,6 +22,7 @@ from lfssync.model import STILL_CHANGING, Change, Deferred, LfsObject, Monitor, 
 from lfssync.transfer import Source
 from lfssync.transfer.copying import clones, copy_checked, sync_file, workroom
 
+OUT_OF_REACH = "the remote is out of reach"
 _DAMAGED = "damaged"
 
 
@@ -35,6 +36,7 @@ class Room:
         headroom_bytes: What must stay free.
         limit_bytes: How much may be kept in all.
         cloning: Whether a copy shares its blocks with the file, so that it takes nothing of what is free.
+        why: Why it is kept at all, for people.
     """
 
     free_bytes: int
@@ -42,6 +44,7 @@ class Room:
     headroom_bytes: int
     limit_bytes: int
     cloning: bool = False
+    why: str = OUT_OF_REACH
 
     @property
     def left_bytes(self) -> int:
@@ -58,7 +61,7 @@ class Room:
 
     def refusal(self) -> str:
         """Why something that is too large is not kept."""
-        return f"the remote is out of reach, and only {human_bytes(self.left_bytes)} may be kept here"
+        return f"{self.why}, and only {human_bytes(self.left_bytes)} may be kept here"
 
 
 def admit(changes: Iterable[Change], room: Room) -> tuple[list[Change], list[Deferred]]:
@@ -89,6 +92,7 @@ class Keeper:
         headroom_bytes: What must stay free on that disk.
         limit_bytes: How much may be kept in all; 0 keeps nothing.
         stop: Set when the pass shall end.
+        why: Why something is kept, for people.
     """
 
     folder: Path
@@ -96,6 +100,7 @@ class Keeper:
     headroom_bytes: int
     limit_bytes: int
     stop: threading.Event
+    why: str = OUT_OF_REACH
 
     @property
     def may_keep(self) -> bool:
@@ -119,7 +124,7 @@ class Keeper:
         disk = os.statvfs(self.folder)
         kept_bytes = sum(file.stat().st_size for file in self._files())
         free_bytes = disk.f_bavail * disk.f_frsize
-        return Room(free_bytes, kept_bytes, self.headroom_bytes, self.limit_bytes, self._makes_clones())
+        return Room(free_bytes, kept_bytes, self.headroom_bytes, self.limit_bytes, self._makes_clones(), self.why)
 
     def keep(self, sources: Sequence[Source], room: Room, monitor: Monitor) -> dict[LfsObject, str]:
         """Keep copies of open files; durable when this returns.
@@ -165,8 +170,8 @@ class Keeper:
         except OSError as error:
             scratch.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return "the remote is out of reach, and there is no room here to keep a copy"
-            return f"the remote is out of reach, and no copy can be kept here: {(error.strerror or '').lower()}"
+                return f"{self.why}, and there is no room here to keep a copy"
+            return f"{self.why}, and no copy can be kept here: {(error.strerror or '').lower()}"
         return None
 
     def set_aside(self, lfs: LfsObject) -> Path | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from lfssync.errors import AbsentError, LfssyncError, TransientError
+from lfssync.errors import AbsentError, LfssyncError, NetworkError, TransientError
 from lfssync.model import LfsObject, Monitor, PassResult
 from lfssync.transfer import Source, Transfer, Uploaded
 
@@ -21,11 +21,15 @@ _LOOK_AGAIN_S = 10.0
 """A disk that somebody mounts is noticed within so many seconds."""
 
 
+class WithheldError(TransientError):
+    """The remote is not asked now, because the configuration says so: nothing is wrong."""
+
+
 class OutOfReachError(TransientError):
     """The remote is out of reach; the pass did what can be done without it.
 
     Args:
-        error: What is wrong with the remote.
+        error: What is wrong with the remote; stays readable as `cause`.
         result: What the pass did here; its commit is not on the remote.
     """
 
@@ -34,6 +38,14 @@ class OutOfReachError(TransientError):
         remedy = error.remedy if is_told else f"{error.remedy}; {LATER}" if error.remedy else LATER
         super().__init__(error.message, remedy, getattr(error, "retry_after_s", None))
         self.result = result
+        self.cause = error
+
+
+def again(error: LfssyncError) -> TransientError:
+    """What keeps a remote out of reach, to be raised once more."""
+    cause = getattr(error, "cause", error)
+    kind = next((kind for kind in (NetworkError, WithheldError) if isinstance(cause, kind)), TransientError)
+    return kind(error.message, error.remedy, getattr(error, "retry_after_s", None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class Unreached:
     endpoint: str = ""
 
     def _refuse(self) -> NoReturn:
-        raise TransientError(self.error.message, self.error.remedy, self.error.retry_after_s)
+        raise again(self.error)
 
     def missing(self, objects: Sequence[LfsObject]) -> list[LfsObject]:
         """See `Transfer.missing`."""

@@ -28,7 +28,7 @@ from lfssync.line.classification import NAME as ATTRIBUTES
 from lfssync.line.classification import RULES_FACT, is_text_like_a_pointer
 from lfssync.line.composing import Composing, with_card
 from lfssync.line.intake import Intake, Taken
-from lfssync.line.outofreach import OutOfReachError
+from lfssync.line.outofreach import OutOfReachError, WithheldError, again
 from lfssync.line.plan import CommitPlan, Records, plan, still_unread, together
 from lfssync.line.scan import IGNORE_FACT, most_is_gone, scan
 from lfssync.line.scrub import a_little
@@ -36,16 +36,7 @@ from lfssync.line.upkeep import look_after
 from lfssync.line.waiting import FACT as WAITING_FACT
 from lfssync.line.waiting import Waiting
 from lfssync.line.workbench import Session, Workbench, earlier_remotes, is_same_remote, open_bench
-from lfssync.model import (
-    Changes,
-    Deferred,
-    DeletePolicy,
-    Mirror,
-    PassResult,
-    Receipt,
-    Staged,
-    State,
-)
+from lfssync.model import Changes, Deferred, DeletePolicy, Mirror, PassResult, Receipt, Staged, State
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import PROVEN_FACT, REMOTES_FACT, Store
@@ -78,6 +69,7 @@ class Order:
         unreached: Why the remote is known to be out of reach: it is not asked, what has settled is kept here.
         wait_lock_s: How long to wait for another pass that is under way, in seconds.
         aim: How far it goes.
+        commits: How many commits it may make, at least one; None for one for each checkpoint.
     """
 
     paths: frozenset[bytes] | None = None
@@ -89,6 +81,7 @@ class Order:
     unreached: LfssyncError | None = None
     wait_lock_s: float = 3600.0
     aim: Aim = Aim.DELIVER
+    commits: int | None = None
 
 
 def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
@@ -115,6 +108,8 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
                     raise
             return _attempt(mirror, state_dir, order, session)
         except LfssyncError as error:
+            if isinstance(getattr(error, "cause", None), WithheldError):
+                raise  # nothing is wrong, and all of it is recorded
             with Store(state_dir / "state.db") as store:
                 report, is_over = Report(store, mirror), session.stop.is_set() or isinstance(error, StoppedError)
                 (report.stopped if is_over else report.failure)(error)
@@ -209,7 +204,8 @@ class _Pass:
             self.report.out_of_reach(result, (0, 0))
             return error
         undelivered = self.bench.delivery.undelivered(self.bench.refs(), self.bench.securing.into + ATTRIBUTES)
-        self.report.out_of_reach(result, undelivered)
+        is_withheld = isinstance(error, WithheldError)
+        (self.report.withheld if is_withheld else self.report.out_of_reach)(result, undelivered)
         return OutOfReachError(error, result)
 
     def prepare(self) -> PassResult:
@@ -308,7 +304,7 @@ class _Pass:
         composing = Composing(self.repository, self.store, self.session.compose, self.warnings)
         old = outdated((one.path for one in ready.staged), on_branch if self.order.replaces_weights else ())
         plans = []
-        parts = (ready.as_one(),) if self.order.message else ready.parts
+        parts = ready.in_parts(1 if self.order.message else self.order.commits)
         for part in parts:
             gone, old = [*part.removed, *old], []
             made = plan(
@@ -369,7 +365,7 @@ class _Pass:
     def _deliver(self, before: Refs, refs: Refs) -> tuple[str | None, Receipt | None]:
         """Push what the remote lacks, then have it say so."""
         if unreached := self.bench.securing.unreached:
-            raise TransientError(unreached.message, unreached.remedy, getattr(unreached, "retry_after_s", None))
+            raise again(unreached)
         if refs.head is None:
             return None, None
         self.report.working(State.PUSHING)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.line.keeping import Keeper, admit
+from lfssync.line.outofreach import WithheldError
 from lfssync.line.pins import PINS, Share
 from lfssync.line.stage import open_beneath, release
 from lfssync.model import STILL_CHANGING, Change, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
@@ -208,6 +209,8 @@ class Securing:
         if not self.keeper.may_keep:
             raise error
         self.unreached = error
+        if isinstance(error, WithheldError):
+            self.keeper = replace(self.keeper, why=error.message)
 
     def admit(
         self, changes: list[Change], was_read: Callable[[bytes, Signature], LfsObject | None]

@@ -103,7 +103,7 @@ def alone(file: Path) -> Iterator[None]:
             # Always as long, so that on a full disk the next daemon writes where one wrote before.
             os.pwrite(fd, f"{os.getpid()}\n".rjust(_PID_CHARACTERS).encode(), 0)
         except OSError as error:
-            raise _unusable(file, error) from error
+            raise unusable(file, error) from error
         yield
     finally:
         os.close(fd)
@@ -135,10 +135,11 @@ def _open(file: Path) -> int:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _unusable(file, error) from error
+        raise unusable(file, error) from error
 
 
-def _unusable(file: Path, error: OSError) -> LfssyncError:
+def unusable(file: Path, error: OSError) -> LfssyncError:
+    """What it means that a file in the state folder cannot be made or changed."""
     message = f"{error.filename or file}: {(error.strerror or '').lower()}"
     if error.errno in _LASTING:
         return UserError(message, "make lfssync's state folder writable, or set LFSSYNC_STATE_DIR")

@@ -114,6 +114,23 @@ class Report:
         pending = {"files": files + len(waiting), "bytes": size_bytes + sum(one.size_bytes for one in waiting)}
         self._update(_left(result) | {"pending": pending})
 
+    def withheld(self, result: PassResult, undelivered: tuple[int, int]) -> None:
+        """The pass went on without the remote, which is not to be asked now; what was wrong with it may be over.
+
+        Args:
+            result: What it did here.
+            undelivered: See `out_of_reach`.
+        """
+        self.out_of_reach(result, undelivered)
+        record = self._record()
+        error = record.get("error")
+        if error and error["kind"] != TransientError.kind:
+            state = next((state for kind, state in _STATES if kind.kind == error["kind"]), State.FAILED)
+            self._update({"state": state.value})
+        else:
+            state = State.SETTLING if record["pending"]["files"] else State.IDLE
+            self._update({"state": state.value, "error": None})
+
     def failure(self, error: LfssyncError) -> None:
         """The pass broke off."""
         state = state_of(error)

@@ -299,6 +299,11 @@ class Store:
         )
         self._db.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY_ROWS,))
 
+    def commits_since(self, since: float) -> list[float]:
+        """When commits were made, in seconds since the epoch, the oldest first; those since then only."""
+        query = "SELECT at FROM history WHERE kind = ? AND at >= ? ORDER BY at"
+        return [at for (at,) in self._db.execute(query, (LogKind.COMMIT.value, since))]
+
     def history(self, limit: int) -> list[LogEntry]:
         """The newest lines of the history, newest first."""
         rows = self._db.execute("SELECT at, kind, commit_oid, text FROM history ORDER BY id DESC LIMIT ?", (limit,))

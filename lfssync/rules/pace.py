@@ -14,7 +14,10 @@ from typing import Any
 class Why(StrEnum):
     """What keeps a mirror from going on; the words are part of what `status` answers."""
 
+    PAUSED = "paused"
+    ONLY_BETWEEN = "only_between"
     BACK_OFF = "back-off"
+    COMMITS_PER_HOUR = "commits_per_hour"
     MIN_INTERVAL = "min_interval"
 
 

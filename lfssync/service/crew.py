@@ -135,6 +135,21 @@ class Crew:
         """What is wrong with what all mirrors share, as far as it is not mended."""
         return sorted(words for about in list(self._complaints.values()) for words in about)
 
+    def look_at_pace(self, now: float) -> None:
+        """See which mirrors may go on, in monotonic seconds."""
+        for worker in self.workers.values():
+            worker.look_at_pace(now)
+
+    def network_returned(self, now: float) -> None:
+        """The network is back, or may be, in monotonic seconds."""
+        for worker in self.workers.values():
+            worker.network_returned(now)
+
+    def woke(self, now: float) -> None:
+        """The machine has slept, in monotonic seconds."""
+        for worker in self.workers.values():
+            worker.woke(now)
+
     def complain(self, about: str, complaints: set[str]) -> None:
         """Log complaints once, not at every look; and again when they come back after they were mended."""
         before = self._complaints.get(about, set())
@@ -179,7 +194,7 @@ class Crew:
                 worker = Worker(mirror, self._places.mirror_state(name), self._wake, self.login)
                 if name in before and not before[name].session.stop.is_set():
                     # The pass under way goes on, and nothing is read again for it.
-                    worker.gauge, worker.session = before[name].gauge, before[name].session
+                    worker.stand_in_for(before[name])
                 worker.start(time.monotonic())
                 self.workers[name] = worker
                 MirrorLog(name).info("mirroring %s to %s", mirror.path, mirror.remote)
@@ -200,6 +215,8 @@ def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
         quiet_s=one.quiet_s,
         max_wait_s=one.max_wait_s,
         min_interval_s=one.min_interval_s,
+        only_between=one.only_between,
+        commits_per_hour=one.commits_per_hour,
         rescan_s=one.rescan_s,
         shutdown_grace_s=one.shutdown_grace_s,
     )

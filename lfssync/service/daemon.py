@@ -222,6 +222,9 @@ class Daemon:
             if same:
                 self._have_done(self._crew.reload)
             return {"same": same}
+        if command == "pauses":
+            self._have_done(lambda: self._crew.look_at_pace(time.monotonic()))
+            return {}
         if command == "logins":
             self._jobs.put(self._try_logins)
             return {}

@@ -18,6 +18,7 @@ from lfssync.errors import NotDoneError, TransientError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult, show
+from lfssync.records.pausing import require_going
 from lfssync.service.firstpass import run_pass
 from lfssync.service.protocol import Document, pass_document, release_document
 from lfssync.versions.releases import release
@@ -72,10 +73,12 @@ def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) ->
         session: Who watches, and when to stop.
 
     Raises:
-        NotDoneError: Time ran out; says what is in the way.
+        NotDoneError: Time ran out, or will while it is paused; says what is in the way.
+        BlockedError: It is paused until somebody resumes it.
     """
 
     def look(left_s: float) -> PassResult:
+        require_going(mirror, state_dir, left_s)
         return run_pass(mirror, state_dir, Order(verify=True, wait_lock_s=left_s), session)
 
     timer = threading.Timer(min(timeout_s, threading.TIMEOUT_MAX), session.stop.set)

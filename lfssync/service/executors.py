@@ -19,6 +19,7 @@ from lfssync.credentials import Credentials
 from lfssync.errors import LfssyncError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
+from lfssync.records.pausing import require_going
 from lfssync.service.control import ask, socket_of
 from lfssync.service.protocol import Document, pass_result, release_of
 
@@ -127,6 +128,7 @@ class Asking:
         from lfssync.service import delivering
 
         def look(left_s: float) -> PassResult:
+            require_going(mirror, self.places.mirror_state(mirror.name), left_s)
             request: Document = {"command": "look", "mirror": mirror.name, "wait_lock_s": left_s}
             answer = ask(socket_of(self.places), request, monitor, max(left_s, ANSWER_TIMEOUT_S))
             return pass_result(answer) if answer else here(self.places).wait(mirror, left_s, monitor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from lfssync.records.lock import held
 from lfssync.service.adding import create, require_readable
 from lfssync.service.control import ask, socket_of
 from lfssync.service.executors import Operations, connect, poke, stoppable
+from lfssync.service.protocol import Document
 from lfssync.service.standing import PING_TIMEOUT_S, Onlooker, daemon_info
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DaemonInfo", "Onlooker", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "next_version",
-    "page", "push", "remove", "restore", "run", "scrub", "show_revision", "status", "tags", "whoami",
+    "page", "push", "remove", "restore", "run", "scrub", "show_revision", "status", "tags", "tell_of_pauses",
+    "whoami",
 ]  # fmt: skip
 
 PURGE_TIMEOUT_S = 60.0
@@ -209,7 +212,7 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
     import shutil
 
     from lfssync.configuration import config, configedit
-    from lfssync.records import roster
+    from lfssync.records import pausing, roster
 
     configuration = config.load(places)
     state_dir = places.mirror_state(mirror.name)
@@ -221,6 +224,7 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
             f"{mirror.name} is made by the pattern {' and '.join(made_by)}",
             f"remove that (lfssync remove '{made_by[0]}'), or the folder" if made_by else "look at the configuration",
         )
+    pausing.resume(state_dir, time.time())  # or it would be paused when it is added again, and nobody knows why
     if not os.path.lexists(mirror.path):
         roster.forget(state_dir)  # or a pattern that matches would keep it
     poke(places)
@@ -286,10 +290,19 @@ def whoami(places: Places, host: str | None) -> Login:
     return done
 
 
+def tell_of_pauses(places: Places) -> None:
+    """Have a running daemon look at once who is paused; it does so by itself every second."""
+    _tell(places, {"command": "pauses"})
+
+
 def _tell_logins_changed(places: Places) -> None:
     """Have a running daemon try again at once where it was refused; it does so by itself sooner or later."""
+    _tell(places, {"command": "logins"})
+
+
+def _tell(places: Places, request: Document) -> None:
     try:
-        ask(socket_of(places), {"command": "logins"}, silent, PING_TIMEOUT_S)
+        ask(socket_of(places), request, silent, PING_TIMEOUT_S)
     except LfssyncError as error:
         _log.debug("the running daemon does not hear of it: %s", error)
 

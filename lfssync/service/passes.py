@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from lfssync.errors import TransientError
 from lfssync.rules.debounce import Due
-from lfssync.service.worker import Outcome, Worker
+from lfssync.service.attempting import Outcome
+from lfssync.service.worker import Worker
 
 YOUNG_S = 30.0
 """So long a pass counts as one of those that have their turn; most are done in a second."""

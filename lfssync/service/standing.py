@@ -18,7 +18,9 @@ from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror, State, silent
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, running_daemon
+from lfssync.records.pausing import paused
 from lfssync.records.report import read_status
+from lfssync.rules.pace import Waits, Why
 from lfssync.service.control import ask, socket_of
 from lfssync.service.protocol import Document, headway_of
 
@@ -72,8 +74,13 @@ class Onlooker:
         return self._found
 
     def _status(self, mirror: Mirror, live: Document | None, found: Glance | None) -> MirrorStatus:
-        status = read_status(mirror, self._places.mirror_state(mirror.name))
-        return seen(status, found) if live is None else told(status, live)
+        state_dir = self._places.mirror_state(mirror.name)
+        status = read_status(mirror, state_dir)
+        status = seen(status, found) if live is None else told(status, live)
+        pause = paused(state_dir, time.time())
+        if pause is None:
+            return status
+        return replace(status, waits=Waits(Why.PAUSED, pause.until).document(), paused=pause.document())
 
 
 def told(status: MirrorStatus, live: Document) -> MirrorStatus:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import requests
 import urllib3
 
-from lfssync.errors import BlockedError, LfssyncError, TransientError
+from lfssync.errors import BlockedError, LfssyncError, NetworkError, TransientError
 from lfssync.web.retrying import stopped_error
 
 _AGAIN = "check the network; it is tried again"
@@ -57,14 +57,14 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], tuple[str, ...], type[LfssyncEr
     (
         (_exceptions.ProxyError,),
         ("",),
-        TransientError,
+        NetworkError,
         "the proxy does not let us through",
         "check http.proxy and HTTPS_PROXY; it is tried again",
     ),
     (
         (TimeoutError, _exceptions.Timeout, urllib3.exceptions.TimeoutError),
         ("",),
-        TransientError,
+        NetworkError,
         "no answer in time",
         _AGAIN,
     ),
@@ -100,7 +100,7 @@ def _explained(error: Exception, where: str) -> LfssyncError:
             return kind(f"{where}: {what}", remedy)
     text = said + " ".join(_reasons(error))
     what = next((what for word, what in _UNREACHABLE if word in text), "broke the connection")
-    return TransientError(f"{where} {what}", _AGAIN)
+    return NetworkError(f"{where} {what}", _AGAIN)
 
 
 def _reasons(error: BaseException | None) -> Iterator[str]:

@@ -130,7 +130,7 @@ def test_documents_for_scripts(mirror: Path, tmp_path: Path) -> None:
     (mirror_status,) = status["mirrors"]
     assert list(mirror_status) == [
         *("name", "path", "remote", "branch", "state", "pending", "deferred", "head", "pushed", "verified_at"),
-        *("error", "tags", "scrubbed_at", "progress", "waits", "looked"),
+        *("error", "tags", "scrubbed_at", "progress", "waits", "looked", "paused"),
     ]
     assert (mirror_status["state"], mirror_status["pushed"], mirror_status["error"]) == ("idle", one["commit"], None)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", mirror_status["verified_at"])

@@ -467,7 +467,7 @@ def test_threads_and_descriptors_stay_bounded(pair: Pair, daemon: Daemon) -> Non
         write(pair.directory / "model.bin", b"first")
         pair.arrives()
         soon(state_is(State.IDLE), status)
-        soon(lambda: len(daemon.threads()) == len(("main", "control", "watching")), daemon.threads)
+        soon(lambda: len(daemon.threads()) == len(("main", "control", "network", "watching")), daemon.threads)
         before = (daemon.threads(), daemon.descriptors())
         for number in range(50):
             write(pair.directory / "model.bin", random_bytes(number, 1000))

@@ -136,8 +136,10 @@ def test_nothing_would_fail_over_ssh(
     with sshd(tmp_path / "sshd", tmp_path / "hub") as server:
         monkeypatch.setenv("GIT_SSH_COMMAND", server.command)
         server.answer({"href": lfs.url("me/model")})
-        configure({"path": directory, "remote": server.url("me/model.git")})
-        assert failed(examined()) == {}
+        configure({"path": directory, "remote": server.url("me/model.git"), "rate_limit": "1MB/s"})
+        found = examined()
+        assert failed(found) == {}
+        assert "git-lfs itself sends" in found["rate"].message
         server.answer("", status=1, stderr="ERROR: LFS is for members only\n")
         only_failed(examined(), "lfs", "LFS is for members only")
 

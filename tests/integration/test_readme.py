@@ -304,6 +304,8 @@ OTHER_VALUES = {
     "quiet": '"250ms"',
     "max_wait": '"1h30m"',
     "min_interval": '"10m"',
+    "only_between": '"22:00-07:00"',
+    "commits_per_hour": "30",
     "rescan": '"1h"',
     "lfs_threshold": '"500kB"',
     "lfs_url": '"https://lfs.example.org/me/my-model/info/lfs"',

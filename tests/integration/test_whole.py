@@ -281,6 +281,20 @@ def test_rotation_is_one_commit(site: Site) -> None:
     site.assert_mirrored()
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_no_more_commits_than_there_may_be_and_the_newest_checkpoint_is_the_last_to_lose_its_own(
+    site: Site, limit: int
+) -> None:
+    contents = {b"README.md": b"# Model\n", **checkpoint(1), **checkpoint(2), **checkpoint(3)}
+    site.lay(contents)
+    time.sleep(QUIET_S)
+    run_pass(site.mirror, site.state, Order(commits=limit), Session())
+    commits = git("log", "--format=%s", "main", cwd=site.remote).decode().splitlines()
+    assert len(commits) == limit
+    assert commits[0].startswith("Add checkpoint-3") == (limit == 2)
+    site.assert_mirrored()
+
+
 def test_a_checkpoint_waits_for_its_last_file_and_nothing_is_read_twice(site: Site) -> None:
     files = checkpoint(500)
     last = b"checkpoint-500/optimizer.pt"

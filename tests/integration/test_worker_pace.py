@@ -17,7 +17,8 @@ from lfssync.model import Deferred, Mirror, PassResult, Receipt
 from lfssync.records.lock import BusyError
 from lfssync.rules.backoff import PASSING_S
 from lfssync.rules.debounce import Due
-from lfssync.service.worker import Outcome, Worker
+from lfssync.service.attempting import Outcome
+from lfssync.service.worker import Worker
 from tests.helpers import write
 from tests.integration.daemons import soon
 

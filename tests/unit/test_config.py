@@ -14,6 +14,7 @@ from lfssync.configuration.settings import duration_s, size_bytes
 from lfssync.errors import UserError
 from lfssync.model import DeletePolicy, IncompletePolicy, Mirror, TransferKind
 from lfssync.places import Places
+from lfssync.rules.windows import Window
 
 FILE = Path("/home/ann/.config/lfssync/config.toml")
 PLACES = Places.from_environment({"HOME": "/home/ann"})
@@ -55,10 +56,12 @@ def test_every_key() -> None:
         groups = ["round-*"]
         delete = "keep"
         incomplete = "commit"
-        transfer = "git-lfs"
+        transfer = "http"
         quiet = "250ms"
         max_wait = "1h30m"
         min_interval = "1m"
+        only_between = "22:00-07:00, 12:00-13:00"
+        commits_per_hour = 30
         rescan = "1d"
         lfs_threshold = "512KiB"
         lfs_url = "https://lfs.example.org/me/my-model/info/lfs"
@@ -75,10 +78,12 @@ def test_every_key() -> None:
             groups=("round-*",),
             delete=DeletePolicy.KEEP,
             incomplete=IncompletePolicy.COMMIT,
-            transfer=TransferKind.GIT_LFS,
+            transfer=TransferKind.HTTP,
             quiet_s=0.25,
             max_wait_s=5400.0,
             min_interval_s=60.0,
+            only_between=(Window(1320, 420), Window(720, 780)),
+            commits_per_hour=30,
             rescan_s=86400.0,
             lfs_threshold_bytes=512 * 1024,
             lfs_url="https://lfs.example.org/me/my-model/info/lfs",
@@ -201,6 +206,16 @@ def test_the_error_of_a_mis_spelt_key() -> None:
         # values
         (mirror('quiet = "5 minutes"'), 3, "quiet: '5 minutes' is not a duration", "10m"),
         (mirror('rescan = "0s"'), 3, "rescan: '0s' is too short", "100ms"),
+        (mirror('only_between = "at night"'), 3, "only_between: 'at night' is no time of day", "22:00-07:00"),
+        (mirror("only_between = 22"), 3, "only_between: must be a string", "quotes"),
+        (
+            mirror('commits_per_hour = "30"'),
+            3,
+            "commits_per_hour: must be a number of commits, not a string",
+            "like 30",
+        ),
+        (mirror("commits_per_hour = true"), 3, "not a boolean", "like 30"),
+        (mirror("commits_per_hour = -1"), 3, "-1 is no number from 0 to 1000", "like 30"),
         (mirror('lfs_threshold = "1 MiB"'), 3, "not a size", "1MiB"),
         (mirror('branch = "a..b"'), 3, "branch 'a..b' has '..'", "such as"),
         (mirror('branch = "HEAD"'), 3, "branch 'HEAD'", "such as"),
@@ -234,6 +249,8 @@ def test_the_error_of_a_mis_spelt_key() -> None:
         ('[[mirror]]\nname = "m"\npath = "~"', 3, "where lfssync itself writes", "mirror a folder"),
         ('[[mirror]]\nname = "m"\npath = "/srv"\nremote = "/srv/m.git"', 3, "where lfssync itself writes", "mirror a"),
         # what goes with what
+        (mirror('rate_limit = "1MB/s"\ntransfer = "git-lfs"'), 3, "rate_limit has no effect with transfer", '"0"'),
+        ('[defaults]\nrate_limit = "1MB/s"\n' + mirror('transfer = "git-lfs"'), 5, "no effect", '"0"'),
         (mirror('quiet = "10m"'), 3, "quiet (600 s) is longer than max_wait (300 s)", "max_wait"),
         ('[defaults]\nquiet = "1m"\n' + mirror('max_wait = "1s"'), 5, "longer than max_wait", "max_wait"),
         ('[defaults]\nquiet = "10m"\n' + mirror(""), 2, "longer than max_wait", "max_wait"),

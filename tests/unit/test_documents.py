@@ -62,9 +62,19 @@ def test_status_is_the_contracts_document() -> None:
                 "progress": None,
                 "waits": None,
                 "looked": True,
+                "paused": None,
             }
         ],
     }
+
+
+def test_a_pause_is_told_in_times() -> None:
+    def told(paused: dict[str, float | None]) -> Any:
+        status = documents.status_document([replace(STATUS, paused=paused)], DaemonInfo(False))
+        return through_json(status)["mirrors"][0]["paused"]
+
+    assert told({"since": NOON, "until": None}) == {"since": "2026-11-18T11:06:40Z", "until": None}
+    assert told({"since": None, "until": NOON}) == {"since": None, "until": "2026-11-18T11:06:40Z"}
 
 
 def test_what_goes_on_is_told_in_numbers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError, UserError
+from lfssync.errors import AuthError, LfssyncError, NetworkError, RefusedError, TransientError, UserError
 from lfssync.git.giterrors import explain, telling_line
 
 READ = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\n"
@@ -15,20 +15,20 @@ READ = "fatal: Could not read from remote repository.\n\nPlease make sure you ha
     [
         ("fatal: '/nope' does not appear to be a git repository\n" + READ, RefusedError),
         ("remote: Repository not found.\nfatal: repository 'https://h/x/' not found", RefusedError),
-        ("fatal: unable to access 'https://h/x/': Failed to connect to h port 443", TransientError),
+        ("fatal: unable to access 'https://h/x/': Failed to connect to h port 443", NetworkError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 403", AuthError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 301", RefusedError),
         ("error: RPC failed; HTTP 308 curl 22 The requested URL returned error: 308", RefusedError),
-        ("fatal: unable to access 'https://h/x/': Unsupported proxy syntax in 'x'", TransientError),
-        ("fatal: unable to access 'https://h/x/': Could not resolve proxy: nowhere", TransientError),
+        ("fatal: unable to access 'https://h/x/': Unsupported proxy syntax in 'x'", NetworkError),
+        ("fatal: unable to access 'https://h/x/': Could not resolve proxy: nowhere", NetworkError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 429", TransientError),
         ("fatal: unable to access 'https://h/x/': The requested URL returned error: 503", TransientError),
         ("fatal: could not read Username for 'https://h': terminal prompts disabled", AuthError),
         ("fatal: Authentication failed for 'https://h/x/'", AuthError),
         ("git@h: Permission denied (publickey).\n" + READ, AuthError),
         ("Host key verification failed.\n" + READ, AuthError),
-        ("ssh: connect to host h port 22: Connection refused\n" + READ, TransientError),
-        ("ssh: Could not resolve hostname h: Name or service not known\n" + READ, TransientError),
+        ("ssh: connect to host h port 22: Connection refused\n" + READ, NetworkError),
+        ("ssh: Could not resolve hostname h: Name or service not known\n" + READ, NetworkError),
         ("fatal: detected dubious ownership in repository at '/srv/r.git'\n" + READ, UserError),
         ("fatal: transport 'ext' not allowed", UserError),
         ("fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly", RefusedError),
@@ -39,9 +39,11 @@ READ = "fatal: Could not read from remote repository.\n\nPlease make sure you ha
         ("fatal: cannot lock ref 'refs/heads/m': is at 11 but expected 22", TransientError),
         ("fatal: cannot lock ref 'refs/heads/a/b': 'refs/heads/a' exists; cannot create", LfssyncError),
         ("batch response: Authentication required: Authorization error: http://h/info/lfs", AuthError),
+        ("error: RPC failed; HTTP 502 curl 22\nfatal: the remote end hung up unexpectedly", TransientError),
+        ("fatal: the remote end hung up unexpectedly", NetworkError),
         ("batch response: Rate limit exceeded: http://h/objects/batch", TransientError),
         ("Repository or object not found: http://h/objects/batch\nCheck that it exists", RefusedError),
-        ("dial tcp 127.0.0.1:1: connect: connection refused", TransientError),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", NetworkError),
         ("fatal: out of memory, malloc failed", TransientError),
         ("fatal: bad object HEAD", LfssyncError),
         ("", LfssyncError),

@@ -11,8 +11,9 @@ import pytest
 
 from lfssync.line.workbench import Session
 from lfssync.rules.debounce import Due
+from lfssync.service.attempting import Outcome
 from lfssync.service.passes import AT_ONCE, YOUNG_AT_ONCE, YOUNG_S, Passes, Turn, may_begin, place_of
-from lfssync.service.worker import Outcome, Worker
+from lfssync.service.worker import Worker
 
 ALL = Due(None, capped=False, since=0.0)
 

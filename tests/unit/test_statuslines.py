@@ -84,6 +84,15 @@ def test_every_reason_to_wait_has_words(why: Why) -> None:
     assert f"    waits    {why.value}\n" not in block(replace(IDLE, waits={"why": why.value, "until": None}))
 
 
+def test_a_pause_is_shown_with_its_end_and_how_to_end_it() -> None:
+    waits = {"why": "paused", "until": None}
+    shown = block(replace(IDLE, waits=waits, paused={"since": NOW, "until": None}))
+    assert "    paused   until lfssync resume my-model\n" in shown
+    assert "waits" not in shown
+    shown = block(replace(IDLE, waits=waits, paused={"since": NOW, "until": NOW + 90}))
+    assert "    paused   until 2026-11-18 11:08:10, or until lfssync resume my-model\n" in shown
+
+
 def test_without_a_daemon_nothing_settles_and_what_nobody_saw_is_not_called_done() -> None:
     settling = replace(IDLE, state=State.SETTLING, pending_files=1, pending_bytes=3)
     assert "• my-model  changed, verified at" in block(settling, OFF)
