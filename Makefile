@@ -104,7 +104,7 @@ $(BENCH_TOOLS): $(FOR_TEST)
 	touch $@
 
 system-for-test:
-	@$(call system,git git-lfs strace fish zsh setsid:util-linux mount mkfs.ext4:e2fsprogs \
+	@$(call system,git git-lfs strace fish zsh setsid:util-linux ip:iproute2 mount mkfs.ext4:e2fsprogs \
 		mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs systemd-analyze:systemd \
 		useradd:passwd /usr/share/pam-configs/systemd:libpam-systemd /usr/lib/systemd/user/dbus.socket:dbus-user-session \
 		ssh:openssh-client sshd:openssh-server gnome-keyring-daemon:gnome-keyring dbus-run-session:dbus nginx:nginx-light)

@@ -34,6 +34,7 @@ from lfssync.service.notifying import Notifier, doing
 from lfssync.service.passes import Passes
 from lfssync.service.process import Job, allow_descriptors, on_signals, tell_where_it_hangs
 from lfssync.service.protocol import Document, error_document, headway_document
+from lfssync.service.surroundings import Network, Sleep
 
 _CLOSING_TURN_S = 0.5
 _GIVE_BACK_EVERY_S = 10.0
@@ -66,6 +67,8 @@ class Daemon:
         self._since = time.time()
         self._crew = Crew(places, self._wake)
         self._herald = Herald(places, self._crew.complain)
+        self._network = Network(lambda: self._jobs.put(lambda: self._crew.network_returned(time.monotonic())))
+        self._sleep = Sleep()
         self._passes = Passes(self._jobs.put)
         self._look_at = self._turn_at = self._give_back_at = 0.0
         self._owes_memory = False
@@ -93,6 +96,7 @@ class Daemon:
                 self._crew.begin()
                 self._publish()
                 server.start()
+                self._network.start()
                 self._notifier.ready()
                 count = len(self._crew.workers)
                 _log.info("mirroring %d director%s", count, "y" if count == 1 else "ies")
@@ -111,6 +115,9 @@ class Daemon:
     def _turn(self, server: Server) -> None:
         """One turn of the main loop: configuration, watchers, due passes; then sleep until there is more to do."""
         now = time.monotonic()
+        if self._sleep.is_over():
+            self._crew.woke(now)
+            self._turn_at = now
         if now >= self._look_at:
             self._look_at = now + self._crew.look_every_s
             if self._crew.look(now):
@@ -187,6 +194,7 @@ class Daemon:
             worker.stop()
         server.stop(deadline - time.monotonic())
         self._herald.stop()
+        self._network.stop(max(deadline - time.monotonic(), 0.1))
         while self._passes and time.monotonic() < deadline:
             self._do_jobs(deadline - time.monotonic())
         for name in self._passes.workers:

@@ -209,6 +209,7 @@ HOUSE = (
     "lfssync.service.inbox",
     "lfssync.service.tally",
     "lfssync.service.sayings",
+    "lfssync.service.surroundings",
     "lfssync.service.lookout",
     "lfssync.service.pacing",
     "lfssync.service.patience",
