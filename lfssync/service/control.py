@@ -207,7 +207,7 @@ class _Teller:
 def socket_of(places: Places) -> Path:
     """Where a daemon of these places listens: one that was given no runtime folder, as by the system, elsewhere."""
     below = places.without_runtime_dir().control_socket
-    return below if below.exists() and not places.control_socket.exists() else places.control_socket
+    return below if os.path.exists(below) and not os.path.exists(places.control_socket) else places.control_socket
 
 
 def ask(path: Path, request: Mapping[str, object], monitor: Monitor, timeout_s: float | None) -> Document | None:
