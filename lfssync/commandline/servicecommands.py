@@ -93,7 +93,7 @@ def _wish(one: Service, arguments: Namespace, places: Places) -> Wish:
         environment["HF_ENDPOINT"] = theirs.hub
     if path := _path(os.environ.get("PATH", os.defpath)):
         environment["PATH"] = path
-    needed = [home, theirs.state_dir, theirs.data_dir, *_remotes(theirs)]
+    needed = [home, theirs.state_dir, theirs.data_dir, *_named_places(theirs)]
     allowed = writable(one.shipped, home, arguments.system or "")
     more = [place for place in dict.fromkeys(needed) if not any(place.is_relative_to(folder) for folder in allowed)]
     return Wish(_program(), environment, more)
@@ -114,8 +114,11 @@ def _path(path: str) -> str:
     return ":".join([*unusual, *_USUAL_PATH]) if unusual else ""
 
 
-def _remotes(places: Places) -> list[Path]:
-    """Where bare repositories are that are written to; a configuration that is wrong has none yet."""
+def _named_places(places: Places) -> list[Path]:
+    """What the configuration names that is written to: bare repositories and the file of metrics.
+
+    One that is wrong names nothing yet.
+    """
     from lfssync.configuration import config
 
     try:
@@ -126,7 +129,9 @@ def _remotes(places: Places) -> list[Path]:
     remotes = [mirror.remote for mirror in configuration.mirrors]
     templates = [pattern.template.remote for pattern in configuration.patterns]
     remotes += [os.path.dirname(remote.partition("{")[0] + "x") for remote in templates]
-    return [Path(remote) for remote in remotes if remote.startswith("/")]
+    found = [Path(remote) for remote in remotes if remote.startswith("/")]
+    metrics = configuration.telling.metrics_file
+    return [*found, metrics.parent] if metrics else found
 
 
 def _logs(one: Service, arguments: Namespace) -> int:

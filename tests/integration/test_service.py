@@ -406,15 +406,41 @@ def test_the_systems_service_of_a_user_with_an_encrypted_token(me: Person, host:
 def test_the_commands_of_the_readme(me: Person) -> None:
     """Every line that is for such a machine does what it is there for; later ones build on those before."""
     me.box.run("install", "--directory", "--owner", me.name, "/opt/models")
-    lines = [line for block in blocks("sh") if block.mark == WITH_SYSTEMD for line in block.text.splitlines()]
-    assert lines
-    for line in lines:
-        words = ("env", f"USER={me.name}", "sh", "-e", "-c", f'PATH="$HOME/.local/bin:$PATH"\n{line}')
-        is_for_root = line.startswith(("loginctl ", "sudo "))  # nobody can be asked here whether the user may
-        said = (me.box.run if is_for_root else me.run)(*words)
-        assert "error" not in said, line
+    own, drop_in, system = [block.text for block in blocks("sh") if block.mark == WITH_SYSTEMD]
+    run_lines(me, own)
+    assert me.shown("UnitFileState")["UnitFileState"] == "enabled"
+    run_lines(me, drop_in)
     assert me.shown("ReadWritePaths")["ReadWritePaths"].split()[-1] == "/opt/models"
     assert me.shown("ActiveState")["ActiveState"] == "active"
+    assert "models.conf is yours" not in me.lfssync("service", "uninstall")
+    me.box.path("/root/token.txt").write_text("token\n")
+    installs, rest = system.partition("sudo systemctl restart")[::2]
+    run_lines(me, installs)
+    unit = f"lfssync@{me.name}.service"
+    assert me.box.path(f"/run/credentials/{unit}/lfssync").read_text() == "token\n"
+    run_lines(me, f"sudo systemctl restart{rest}")
+    assert not me.box.path(f"/etc/systemd/system/{unit}").exists()
+
+
+def run_lines(me: Person, text: str) -> None:
+    """Run each line of a block as they would; what needs root is run by root, who is asked nothing."""
+    for line in text.splitlines():
+        is_for_root = line.startswith(("sudo ", "loginctl "))
+        script = f'cd; PATH="$HOME/.local/bin:$PATH"; {line.removeprefix("sudo ")}'
+        words = ("env", f"USER={me.name}", "sh", "-e", "-c", script)
+        assert "error" not in (me.box.run if is_for_root else me.run)(*words), line
+
+
+def test_a_directory_that_moves_is_not_delivered_again(me: Person, mirrors: Path) -> None:
+    before = me.run("git", "-C", remote(me), "rev-parse", "main")
+    me.lfssync("remove", "model", "--purge")
+    me.run("mv", mirrors, me.home / "moved")
+    me.lfssync("add", me.home / "moved", remote(me), "--name", "model", "--quiet", "100ms")
+    assert "nothing to do" in me.lfssync("sync")
+    assert me.run("git", "-C", remote(me), "rev-parse", "main") == before
+    me.write(me.home / "moved" / "second", "2\n")
+    me.arrives(remote(me), "second", "2\n")
+    assert me.is_there(remote(me), "first", "1\n")
 
 
 def test_booted_again_it_goes_on(me: Person, mirrors: Path) -> None:
