@@ -86,6 +86,7 @@ class Daemon:
         """
         require_programs()
         allow_descriptors()
+        memory.keep_together()
         tell_where_it_hangs()
         server = Server(self._places.control_socket, self._handle)
         with (
