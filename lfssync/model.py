@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from lfssync.rules.windows import Window
-from lfssync.wishes import Rule
+from lfssync.wishes import KEEPS_ALL, Keep, Rule
 
 STILL_CHANGING = "still changing"
 STILL_WRITTEN = "still being written"
@@ -145,6 +145,8 @@ class Mirror:
     """So long the daemon goes on when it is told to end, for what is complete and not delivered yet."""
     tag: tuple[Rule, ...] = ()
     """What is released by itself, and which branches move along."""
+    keep: Keep = KEEPS_ALL
+    """Which checkpoints stay at the tip of the branch when they are gone from the directory."""
     embedded: bool = False
     """True when no remote was named: a bare repository of our own, created on first use."""
 

@@ -216,6 +216,7 @@ FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
     "diff": versioncommands.diff,
     "show": versioncommands.show,
     "restore": versioncommands.restore,
+    "retire": versioncommands.retire,
     "card": cardcommand.card,
     "login": logincommands.login,
     "logout": logincommands.logout,

@@ -133,3 +133,21 @@ def restore(arguments: Namespace, places: Places) -> int:
         result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
     terminal.emit(versionoutput.restored_lines(mirror.name, arguments.destination, result))
     return 0
+
+
+def retire(arguments: Namespace, places: Places) -> int:
+    """Take old checkpoints off the tip of the branch."""
+    from lfssync.service import operations
+
+    mirror, does = choosing.one(arguments, places)
+    with choosing.monitor(arguments, mirror.name) as monitor:
+        done = operations.retire(places, mirror, None if arguments.dry_run else does, monitor)
+    if arguments.json:
+        from lfssync.commandline import versiondocuments
+
+        terminal.emit_json(versiondocuments.retire_document(mirror.name, done))
+    else:
+        from lfssync.commandline import versionoutput
+
+        terminal.emit(versionoutput.retired_lines(mirror.name, done))
+    return 0

@@ -14,6 +14,7 @@ from lfssync.commandline.documents import Document, exact, exact_path, iso_time
 
 if TYPE_CHECKING:
     from lfssync.answers import Revision
+    from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing
 
 
@@ -88,6 +89,27 @@ def diff_document(name: str, differences: Sequence[Difference]) -> Document:
                 "unseen": exact(one.unseen) or None,
             }
             for one in differences
+        ],
+    }
+
+
+def retire_document(name: str, done: Retirement) -> Document:
+    """The answer of `retire --json`; `commit` is null when nothing was done."""
+    return {
+        "version": __version__,
+        "name": name,
+        "commit": done.commit,
+        "before": done.before,
+        "bytes": done.size_bytes,
+        "checkpoints": [
+            {
+                "path": exact_path(one.candidate.folder),
+                "files": one.candidate.files,
+                "bytes": one.candidate.size_bytes,
+                "stays": bool(one.reason),
+                "reason": exact(one.reason) or None,
+            }
+            for one in done.decisions
         ],
     }
 

@@ -91,5 +91,14 @@ VERSION_COMMANDS = (
             option("--revision", metavar="REV", help="a tag, branch or commit (the newest commit)"),
         ),
     ),
+    Command(
+        "retire",
+        "Versions",
+        "take old checkpoints off the tip of the branch",
+        "By a commit, as the mirror's `keep` says, and only what is gone from the directory. It stays in the history: "
+        "a host's quota still counts it, and any earlier commit restores it.",
+        ("lfssync retire my-model --dry-run",),
+        (ONE_MIRROR, switch("--dry-run", help="only show what would leave, and what stays and why"), JSON),
+    ),
 )
 """In the order of `lfssync --help`."""

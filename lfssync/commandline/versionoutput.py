@@ -16,6 +16,7 @@ from lfssync.model import human_bytes, show
 if TYPE_CHECKING:
     from lfssync.answers import Release, Revision
     from lfssync.versions.restore import RestoreResult
+    from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing
 
 TENSORS = 50
@@ -154,3 +155,32 @@ def _identity(version: Version) -> str:
     """What tells two versions of a file apart: the LFS oid or the git blob, and a mode that is not the ordinary one."""
     name = f"lfs {version.lfs_oid[:SHORT_LFS_OID]}" if version.lfs_oid else f"git {short(version.blob_oid)}"
     return name if version.git_mode == "100644" else f"{name} ({version.git_mode})"
+
+
+def retired_lines(name: str, done: Retirement) -> list[Line]:
+    """The answer of `retire`: what leaves the tip, what stays and why, and the way back."""
+    rows = columns([
+        (
+            "stays" if one.reason else "leaves",
+            show(one.candidate.folder),
+            files(one.candidate.files),
+            human_bytes(one.candidate.size_bytes),
+            one.reason,
+        )
+        for one in done.decisions
+    ])  # fmt: skip
+    lines = [
+        line("  ", Span(word, Style.PLAIN if one.reason else Style.WARNING), *cells)
+        for one, (word, *cells) in zip(done.decisions, rows, strict=True)
+    ]
+    if not done.leaving:
+        return [line(Span(name, Style.STRONG), ": no checkpoint has to leave the tip"), *lines]
+    count = len(done.leaving)
+    what = f"{count} checkpoint{'s'[: count != 1]} ({human_bytes(done.size_bytes)})"
+    did = f"retired by {short(done.commit)}, verified" if done.commit else "would be retired"
+    return [
+        line(Span(name, Style.STRONG), f": {what} {did}"),
+        *lines,
+        line(f"They stay in the history: lfssync restore {name} DEST --revision {short(done.before)}"),
+        line("A host's quota still counts what is in the history."),
+    ]

@@ -25,7 +25,7 @@ from lfssync.configuration.patterns import (
     resolve_remote,
     unescape,
 )
-from lfssync.configuration.releasesettings import release_rules
+from lfssync.configuration.releasesettings import keep_policy, release_rules
 from lfssync.configuration.settings import (
     absolute_path,
     choice,
@@ -241,6 +241,12 @@ def _template(source: Table, name: str, places: Places) -> Mirror:
     for key in source.merged:
         settings[_FIELDS.get(key, key)] = source.convert(key, conversions[key], None)
     template = Mirror(**(settings | {"name": "", "path": Path()}))
+    if template.keep.last is not None and template.delete is not DeletePolicy.KEEP:
+        error = UserError(
+            'keep: means nothing with delete = "mirror", which takes what is deleted here off the remote at once',
+            'add delete = "keep"',
+        )
+        source.refuse(error, "keep")
     for rule in template.tag:
         if rule.branch and filled(rule.branch, {"name": name}) == resolve_branch(template.branch, name):
             error = UserError(f"tag: {rule.branch!r} is the branch that is mirrored", "name another branch to move")
@@ -295,6 +301,7 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "offline_limit": size,
     "shutdown_grace": duration,
     "tag": release_rules,
+    "keep": keep_policy,
 }
 """What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
 

@@ -30,7 +30,7 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     """As `pipeline.run_pass`, with what the line leaves to others.
 
     Before the first delivery the repository is created, and commits get a drafted card, where the mirror says so.
-    Afterwards the release rules act, which never fails a pass.
+    Afterwards the release rules act and old checkpoints are retired, which never fails a pass.
     """
     may_create = mirror.create is not CreatePolicy.NEVER and not mirror.remote.startswith("/")
     if may_create and order.unreached is None:
@@ -45,7 +45,11 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     if mirror.tag and order.aim is Aim.DELIVER:
         from lfssync.versions.applying import apply
 
-        return apply(mirror, state_dir, result, session)
+        result = apply(mirror, state_dir, result, session)
+    if mirror.keep.last is not None and order.aim is Aim.DELIVER:
+        from lfssync.versions.retiring import after_pass
+
+        result = after_pass(mirror, state_dir, result, session)
     return result
 
 

@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from lfssync.hosts import Wish
     from lfssync.line.workbench import Session
     from lfssync.versions.restore import RestoreResult
+    from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing
 
 __all__ = [
     "DaemonInfo", "Onlooker", "Operations", "connect", "daemon_info", "diff", "log", "login", "logout", "next_version",
-    "page", "push", "remove", "restore", "run", "scrub", "show_revision", "status", "tags", "tell_of_pauses",
+    "page", "push", "remove", "restore", "retire", "run", "scrub", "show_revision", "status", "tags", "tell_of_pauses",
     "whoami",
 ]  # fmt: skip
 
@@ -98,6 +99,27 @@ def next_version(places: Places, mirror: Mirror, part: str) -> str:
 
     session, what = _looking(places), Raise(part)
     return stoppable(session, lambda: tagging.next_version(mirror, places.mirror_state(mirror.name), what, session))
+
+
+def retire(places: Places, mirror: Mirror, does: Operations | None, monitor: Monitor) -> Retirement:
+    """Take checkpoints off the tip of the branch as the mirror's `keep` says.
+
+    Args:
+        places: Where state is.
+        mirror: The mirror.
+        does: Who syncs before and after; None only looks.
+        monitor: Receives progress.
+    """
+    from lfssync.versions import retiring
+
+    session, state_dir = _looking(places), places.mirror_state(mirror.name)
+    if does is None:
+        return stoppable(session, lambda: retiring.preview(mirror, state_dir, session))
+    does.sync(mirror, False, monitor)
+    done = stoppable(session, lambda: retiring.retire(mirror, state_dir, session))
+    if done.commit is not None:
+        does.sync(mirror, False, monitor)
+    return done
 
 
 def _looking(places: Places) -> Session:

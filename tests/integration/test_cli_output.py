@@ -175,6 +175,30 @@ def test_versions_in_the_words_of_the_commands(mirror: Path, tmp_path: Path) -> 
     assert "is no revision" in complaint(run("show", "my-model", "a b", folder=tmp_path), 2)
 
 
+def test_old_checkpoints_are_retired_in_the_words_of_the_commands(mirror: Path, tmp_path: Path) -> None:
+    file = Path(os.environ["XDG_CONFIG_HOME"]) / "lfssync" / "config.toml"
+    assert "does not say which checkpoints stay" in complaint(run("retire", "my-model", folder=tmp_path), 2)
+    file.write_text(file.read_text() + 'delete = "keep"\nkeep = {last = 1}\n')
+    for step in (100, 200):
+        write(mirror / f"checkpoint-{step}" / "w", b"12345")
+    said(run("sync", folder=tmp_path))
+    assert "no checkpoint has to leave the tip" in said(run("retire", "my-model", folder=tmp_path))
+    file.write_text(file.read_text().replace("keep = {", "# keep = {"))
+    for step in (100, 200):
+        (mirror / f"checkpoint-{step}" / "w").unlink()
+    said(run("sync", folder=tmp_path))
+    file.write_text(file.read_text().replace("# keep = {", "keep = {"))
+    table = "  stays   checkpoint-200  1 file  5 B  one of the newest\n  leaves  checkpoint-100  1 file  5 B\n"
+    planned = said(run("retire", "my-model", "--dry-run", folder=tmp_path))
+    assert planned.startswith(f"my-model: 1 checkpoint (5 B) would be retired\n{table}They stay in the history: ")
+    done = said(run("retire", "my-model", folder=tmp_path))
+    assert re.match(rf"my-model: 1 checkpoint \(5 B\) retired by [0-9a-f]{{7}}, verified\n{re.escape(table)}", done)
+    assert "quota" in done
+    document = json.loads(said(run("retire", "my-model", "--json", folder=tmp_path)))
+    assert (document["commit"], document["bytes"], len(document["checkpoints"])) == (None, 0, 1)
+    assert not [name for name in tree(clone(tmp_path / "remote.git", tmp_path / "tip")) if b"-100" in name]
+
+
 def test_a_name_is_only_needed_where_there_is_a_choice_and_a_wrong_one_is_put_right(
     mirror: Path, tmp_path: Path
 ) -> None:

@@ -314,6 +314,7 @@ OTHER_VALUES = {
     "offline_limit": '"0"',
     "shutdown_grace": '"1m"',
     "tag": '{when = "marker"}',
+    "keep": '{last = 3}\ndelete = "keep"',
 }
 
 

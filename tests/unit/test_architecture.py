@@ -35,6 +35,7 @@ HOUSE = (
     "lfssync.rules.releasenotes",
     "lfssync.rules.told",
     "lfssync.rules.groups",
+    "lfssync.rules.retention",
     "lfssync.rules.cardmark",
     "lfssync.rules.weights",
     "lfssync.rules.debounce",
@@ -197,6 +198,7 @@ HOUSE = (
     "lfssync.versions.happenings",
     "lfssync.versions.branches",
     "lfssync.versions.applying",
+    "lfssync.versions.retiring",
     # who runs the line, and when
     "lfssync.service",
     "lfssync.service.journal",

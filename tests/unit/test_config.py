@@ -396,3 +396,9 @@ def test_a_rule_never_moves_a_branch_that_is_mirrored() -> None:
     assert "'best' is the branch that mirror 'n' mirrors" in str(error)
     rules = read(mirror('tag = [{when = "marker"}, {when = "daily", name = "{date}"}]')).mirrors[0].tag
     assert [rule.when.value for rule in rules] == ["marker", "daily"]
+
+
+def test_keep_is_for_those_who_keep_what_is_deleted() -> None:
+    error = refusal(mirror("keep = {last = 3}"))
+    assert f'{FILE}:3: keep: means nothing with delete = "mirror"' in str(error)
+    assert read(mirror('delete = "keep"\nkeep = {last = 3}')).mirrors[0].keep.last == 3
