@@ -1,8 +1,8 @@
 """Gives memory back to the system that a large pass needed and nobody needs any more.
 
-Used by `daemon`, at its start and when the last pass under way has ended. The one thing to know: what Python frees stays
-with the C library, which keeps it for the next time, and in a place of its own for each thread. After a first pass of
-100,000 files that was 67 MiB; kept in one place and given back it is 41, with 27 before.
+Used by `daemon`, at its start and when the last pass under way has ended. The one thing to know: what Python frees
+stays with the C library, which keeps it for the next time, and in a place of its own for each thread. After a first
+pass of 100,000 files that was 67 MiB; kept in one place and given back it is 41, with 27 before.
 
 Source: malloc_trim(3), M_ARENA_MAX in mallopt(3).
 """
@@ -13,7 +13,6 @@ import ctypes
 import functools
 import gc
 from collections.abc import Callable
-
 
 _M_ARENA_MAX = -8
 
