@@ -96,12 +96,12 @@ def daemon(manager: Manager, tmp_path: Path, passes: str = "", **environment: st
             "from lfssync.commandline.cli import main\n"
             "from lfssync.errors import StoppedError\n"
             "from lfssync.lifeline import silent\n"
-            "from lfssync.service import worker\n"
+            "from lfssync.line import pipeline\n"
             "def run_pass(mirror, state_dir, order, session):\n"
             "    stop = session.stop\n"
             f"    {passes}\n"
             "    raise StoppedError\n"
-            "worker.run_pass = run_pass\n"
+            "pipeline.run_pass = run_pass\n"
             "sys.exit(main(['run']))\n"
         )
         wrapper = (sys.executable, str(script))
