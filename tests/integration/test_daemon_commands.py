@@ -223,7 +223,7 @@ def test_a_daemon_that_stands_still_is_shown_as_running(pair: Pair, daemon: Daem
         daemon.signal(signal.SIGSTOP)
         document = json.loads(lfssync("status", "--json").stdout)["daemon"]
         daemon.signal(signal.SIGCONT)
-        assert document == {"running": True, "pid": daemon.pid, "since": None}
+        assert document == {"running": True, "pid": daemon.pid, "since": None, "complaints": []}
     assert not operations.daemon_info(places()).running
 
 

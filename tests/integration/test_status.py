@@ -87,6 +87,7 @@ def test_an_upload_under_way_says_how_far_it_is(pair: Pair, tmp_path: Path) -> N
     with serving(tmp_path / "served") as server, Daemon(tmp_path / "log").start() as daemon:
         lfs_url = f"{server.address}/model.git/info/lfs"
         configure(pair.table(rate_limit="2MB/s", lfs_url=lfs_url, shutdown_grace="0s"))
+        daemon.says("model: has new settings")
         write(pair.directory / "weights.bin", random_bytes(1, 30 << 20))
         soon(lambda: status().state is State.UPLOADING and status().progress, lambda: f"{status()} {daemon.said()}")
 
