@@ -88,6 +88,7 @@ class LogKind(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     STOPPED = "stopped"
+    RESUMED = "resumed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,12 @@ def add(arguments: Namespace, places: Places) -> int:
 
     keys = {key: getattr(arguments, key) for key in ("name", "branch", "quiet", "max_wait", "into")}
     given = {key: value for key, value in keys.items() if value is not None}
-    mirror = adding.add(places, Path(arguments.directory), arguments.remote, wish_of(arguments), **given)
+    wish = wish_of(arguments)
+
+    def tell(address: str) -> None:
+        terminal.emit(output.created_lines(address, wish is not None and wish.is_public))
+
+    mirror = adding.add(places, Path(arguments.directory), arguments.remote, wish, tell, **given)
     terminal.emit(output.added_lines(mirror, operations.daemon_info(places)))
     return 0
 

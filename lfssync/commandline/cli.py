@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -130,6 +131,10 @@ def _read(
     if parser.prog == "lfssync login":  # what is too much may well be a token, so it is not repeated
         raise UserError("login takes no token as an argument", "type it at the prompt, and revoke one that stood here")
     if not unknown[0].startswith("-"):
+        if parser.prog == "lfssync add" and os.path.isdir(unknown[0]):  # the shell has made folders of ~/runs/*
+            pattern = shlex.quote(os.path.join(os.path.dirname(unknown[0]), "*"))
+            remedy = f"quote a pattern, so that the shell leaves it alone: lfssync add {pattern}"
+            raise UserError("add takes one directory", remedy)
         raise UserError(f"{unknown[0]} is one word too many for {parser.prog}", f"see {parser.prog} --help")
     known = [name for option in (*options, HELP_OPTION, VERSION_OPTION) for name in option.names]
     nearest = terminal.nearest(unknown[0], known)

@@ -15,7 +15,7 @@ from pathlib import Path
 from lfssync.commandline import tellingcheck
 from lfssync.commandline.examination import Examination
 from lfssync.configuration import config
-from lfssync.configuration.patterns import survey
+from lfssync.configuration.patterns import MirrorPattern, survey
 from lfssync.credentials.keyrings import Keyring
 from lfssync.credentials.ladder import Ladder
 from lfssync.errors import AuthError, LfssyncError
@@ -76,6 +76,7 @@ def _configuration(places: Places, mirrors: list[Mirror]) -> Iterator[Finding]:
             found = survey(configuration.patterns, places)
             mirrors += found.mirrors
             yield from (failure("configuration", error) for error in found.refused)
+            yield from _idle_patterns(configuration.patterns, mirrors)
         config.check_directories(mirrors)
     except LfssyncError as error:
         yield failure("configuration", error)
@@ -85,6 +86,14 @@ def _configuration(places: Places, mirrors: list[Mirror]) -> Iterator[Finding]:
         return
     yield Finding("configuration", True, f"{len(mirrors)} in {places.config_file}: {_listed(mirrors)}")
     yield from tellingcheck.findings_of(configuration, os.environ)
+
+
+def _idle_patterns(patterns: Sequence[MirrorPattern], mirrors: Sequence[Mirror]) -> Iterator[Finding]:
+    """Patterns without a folder: they may wait for the first one, or be misspelt."""
+    for pattern in patterns:
+        if not any(mirror.path.match(pattern.glob) for mirror in mirrors):
+            remedy = "check how it is spelt; a folder that comes later is taken then"
+            yield Finding("configuration", True, f"no folder matches {pattern.glob} ({pattern.origin})", remedy)
 
 
 def _listed(mirrors: Sequence[Mirror]) -> str:

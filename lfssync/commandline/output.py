@@ -108,6 +108,11 @@ def columns(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 # ---- what commands did
 
 
+def created_lines(address: str, is_public: bool) -> list[Line]:
+    """What `add --create` says about a repository that it made."""
+    return [line(f"created {address}, {'public: everybody may read it' if is_public else 'private'}")]
+
+
 def added_lines(mirror: Mirror, daemon: DaemonInfo) -> list[Line]:
     """The answer of `add`: what will happen, and the next command."""
     where = f"{'the local repository ' if mirror.embedded else ''}{mirror.remote}, branch {mirror.branch}"

@@ -245,7 +245,8 @@ def report(error: LfssyncError) -> int:
     Returns:
         Its exit code.
     """
-    _complain(error.message, error.remedy or "run it again with --verbose to see more")
+    remedy = error.remedy.replace("it is tried again", "try again later")  # which a command that ended does not do
+    _complain(error.message, remedy or "run it again with --verbose to see more")
     return exit_code(error)
 
 

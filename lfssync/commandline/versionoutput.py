@@ -28,6 +28,7 @@ _LOG_STYLES = {
     LogKind.REFUSED: Style.WARNING,
     LogKind.FAILED: Style.BAD,
     LogKind.STOPPED: Style.WARNING,
+    LogKind.RESUMED: Style.GOOD,
 }
 
 

@@ -79,7 +79,8 @@ def site_of(word: str | None, places: Places, environment: Mapping[str, str]) ->
     remotes = [one for one in configured_remotes(places) if may_have(split(one)[0], split(one)[2])]
     hosts = sorted({split(one)[2] for one in remotes})
     if word is None and len(hosts) != 1:
-        raise UserError("which host is meant?", f"name one of: {', '.join(hosts)}" if hosts else _HOSTS)
+        what = "there is more than one host" if hosts else "no host is named"
+        raise UserError(what, f"name one of: {', '.join(hosts)}" if hosts else _HOSTS)
     address = _address(hosts[0] if word is None else word, hub_endpoint(environment))
     host = split(address)[2]
     here = tuple(one for one in remotes if split(one)[2] == host)

@@ -109,6 +109,8 @@ def explain(command: str, status: int, stderr: str, remote: str = "") -> Lfssync
     """
     where = f" at {remote}" if remote else ""
     words = telling_line(stderr) or f"exit status {status}"
+    if remote:  # which is named already
+        words = re.sub(rf"\s*(?:'{re.escape(remote)}/?'|{re.escape(remote)}/?(?=$|\s))", "", words).strip()
     for pattern, kind, remedy in _CLASSES:
         if found := re.search(pattern, stderr, re.IGNORECASE):
             told = found.groupdict() | {"login": login_remedy(remote)}

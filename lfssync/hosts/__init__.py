@@ -8,7 +8,7 @@ what exists already is a success, so everything may be called again after an ans
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from lfssync.credentials import Credential
@@ -63,6 +63,13 @@ UNKNOWN_LIMITS = Limits()
 """Of a host about which nothing is known."""
 
 
+class Made(NamedTuple):
+    """A repository: its address for git, and whether it was made just now."""
+
+    address: str
+    is_new: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """How a new repository shall be.
@@ -108,7 +115,7 @@ class Host(Protocol):
             AuthError: The host does not know it.
         """
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See to it that a repository exists.
 
         Args:
@@ -118,7 +125,7 @@ class Host(Protocol):
             wish: How it shall be, if it has to be made.
 
         Returns:
-            Its address for git.
+            Its address for git, and whether it was made just now.
 
         Raises:
             UserError: The host has no such thing.

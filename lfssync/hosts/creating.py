@@ -29,7 +29,7 @@ _LOGINS = 5
 
 def create_repository(
     url: str, wish: Wish, credentials: Credentials, environment: Mapping[str, str], stop: threading.Event | None = None
-) -> str:
+) -> bool:
     """Create the repository of a remote unless it is there.
 
     Args:
@@ -40,7 +40,7 @@ def create_repository(
         stop: When set, it is broken off.
 
     Returns:
-        The host's name.
+        Whether it was made just now.
 
     Raises:
         LfssyncError: It is not there and could not be created; the kind says why.
@@ -48,8 +48,8 @@ def create_repository(
     with _client(environment, stop) as client:
         host = recognised(host_of(url, environment), client)
         path = _path(host, url)
-        with_login(host, url, credentials, lambda credential: host.create(client, credential, path, wish))
-    return host.name
+        made = with_login(host, url, credentials, lambda credential: host.create(client, credential, path, wish))
+    return made.is_new
 
 
 def release_page(

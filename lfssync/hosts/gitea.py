@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from lfssync.credentials import Credential
-from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Wish, forge
+from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Made, Wish, forge
 from lfssync.hosts.api import Api, licence, owner_and_name, require_tag
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Gitea:
         login, _ = forge.account(self._api(client, credential), self.host)
         return Identity(login)
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See `Host.create`."""
         owner, name = owner_and_name(path, self.name)
         given: dict[str, object] = {
@@ -60,8 +60,8 @@ class Gitea:
         }
         if wish.license:
             given["license"] = licence(wish.license)
-        forge.ensure(self._api(client, credential), self.host, owner, name, given)
-        return f"{self.address}/{owner}/{name}.git"
+        is_new = forge.ensure(self._api(client, credential), self.host, owner, name, given)
+        return Made(f"{self.address}/{owner}/{name}.git", is_new)
 
     def release(
         self, client: Client, credential: Credential, path: str, tag: str, title: str, notes: str

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from lfssync.credentials import Credential
 from lfssync.errors import TransientError
-from lfssync.hosts import Identity, Limits, Wish, forge
+from lfssync.hosts import Identity, Limits, Made, Wish, forge
 from lfssync.hosts.api import Api, licence, owner_and_name, require_tag
 from lfssync.hosts.preflight import GITHUB
 
@@ -63,16 +63,17 @@ class GitHub:
         scopes = tuple(scope.strip() for scope in said.split(",") if scope.strip())
         return Identity(login, (), scopes, "repo" in scopes or "public_repo" in scopes)
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See `Host.create`."""
         owner, name = owner_and_name(path, self.name)
         given: dict[str, object] = {"private": not wish.is_public, "auto_init": bool(wish.license)}
         if wish.license:
             given["license_template"] = licence(wish.license).lower()
         api = self._api(client, credential)
-        if forge.ensure(api, self.name, owner, name, given):
+        is_new = forge.ensure(api, self.name, owner, name, given)
+        if is_new:
             self._wait_for(api, owner, name)
-        return f"{self.address}/{owner}/{name}.git"
+        return Made(f"{self.address}/{owner}/{name}.git", is_new)
 
     def _wait_for(self, api: Api, owner: str, name: str) -> None:
         pause_s = READY_FIRST_S

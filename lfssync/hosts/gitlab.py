@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from lfssync.credentials import Credential
 from lfssync.errors import LfssyncError, TransientError, UserError
-from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Wish
+from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Made, Wish
 from lfssync.hosts.api import Api, quoted, refusal, require_tag, text, texts
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class GitLab:
         scopes = texts(document.get("scopes") if isinstance(document, dict) else None)
         return Identity(name, (), scopes, bool(_WRITING & set(scopes)) if scopes else None)
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See `Host.create`."""
         group, _, name = path.strip("/").removesuffix(".git").rpartition("/")
         if not group or not name:
@@ -80,7 +80,7 @@ class GitLab:
         answer = api.ask(what, "POST", "/projects", given, also=_MAY_EXIST)
         if not answer.is_success and not self._exists(api, f"{group}/{name}"):
             raise refusal(answer, what)
-        return f"{self.address}/{group}/{name}.git"
+        return Made(f"{self.address}/{group}/{name}.git", answer.is_success)
 
     def _namespace(self, api: Api, group: str) -> int:
         found = api.ask(f"{self.host} shows no group {group}", "GET", f"/namespaces/{quoted(group)}").document()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from lfssync.credentials import Credential
 from lfssync.errors import LfssyncError, TransientError, UserError
-from lfssync.hosts import Identity, Limits, Wish
+from lfssync.hosts import Identity, Limits, Made, Wish
 from lfssync.hosts.api import PATIENCE, Api, licence, owner_and_name, refusal, text, texts
 from lfssync.hosts.preflight import HUGGING_FACE
 from lfssync.web.messages import Answer, Request
@@ -71,7 +71,7 @@ class HuggingFace:
             {"write": True, "admin": True, "read": False}.get(role),
         )
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See `Host.create`. A dataset or a space is known by its prefix: `datasets/me/corpus`."""
         prefix, _, rest = path.strip("/").partition("/")
         kind = _KINDS.get(prefix, "model")
@@ -99,7 +99,8 @@ class HuggingFace:
         answer = persist(once, patience=PATIENCE)
         if card and answer.is_success:
             self._commit(api, f"{kind}s/{owner}/{name}", card)
-        return f"{self.address}/{prefix + '/' if prefix in _KINDS else ''}{owner}/{name}"
+        address = f"{self.address}/{prefix + '/' if prefix in _KINDS else ''}{owner}/{name}"
+        return Made(address, answer.is_success)
 
     def _may_write(self, api: Api, repository: str) -> bool:
         """Whether a repository is there, and ours to write to."""

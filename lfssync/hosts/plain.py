@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from lfssync.credentials import Credential
 from lfssync.errors import UserError
-from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Wish
+from lfssync.hosts import UNKNOWN_LIMITS, Identity, Limits, Made, Wish
 from lfssync.hosts.api import basic
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class PlainHost:
         """See `Host.whoami`: who the login says."""
         return Identity(credential.username)
 
-    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> str:
+    def create(self, client: Client, credential: Credential, path: str, wish: Wish) -> Made:
         """See `Host.create`."""
         raise UserError(
             f"lfssync does not know how {self.host} creates repositories", f"create {path} there by hand, then add it"

@@ -249,6 +249,8 @@ class Securing:
         asked = [lfs for lfs in wanted if lfs.oid not in confirmed]
         missing = self.transfer.missing(asked) if asked else []
         texts: set[LfsObject] = set()
+        if missing:
+            self.monitor(Plan(State.UPLOADING, len(missing), sum(lfs.size_bytes for lfs in missing)))
         with PINS.share() as share:
             while missing:
                 share.unsent = min(OPEN_FILES, share.sends)

@@ -24,6 +24,8 @@ _SCRUB_FACT = "scrub"
 _TAGS = "refs/tags/"
 _SHOWN_DEFERRED = 100
 _NAMED = 3
+_LASTING_S = 120.0
+"""Trouble that passes by itself is no part of the history unless it lasted so long."""
 
 _STATES: tuple[tuple[type[LfssyncError], State], ...] = (
     (AuthError, State.UNAUTHORIZED),
@@ -98,9 +100,16 @@ class Report:
             "pending": {"files": len(waiting), "bytes": sum(one.size_bytes for one in waiting)},
             "error": None,
         } | _left(result)
+        self._resumed(self._record().get("error"), time.time())
         if result.receipt:
             record |= {"pushed": result.receipt.commit, "verified_at": result.receipt.verified_at}
         self._update(record)
+
+    def _resumed(self, before: dict[str, Any] | None, now: float) -> None:
+        """Note in the history that trouble is over, if it was noted there, or lasted."""
+        if before and (before["kind"] != TransientError.kind or now - before["since"] >= _LASTING_S):
+            with self._store.transaction():
+                self._store.append(now, LogKind.RESUMED, None, f"after {before['kind']}: {before['message']}")
 
     def out_of_reach(self, result: PassResult, undelivered: tuple[int, int]) -> None:
         """The pass went on without the remote, as far as that goes; `failure` says why.

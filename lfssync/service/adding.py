@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from lfssync.hosts import Wish
 
 
-def add(places: Places, directory: Path, remote: str | None, wish: Wish | None = None, **keys: str) -> Mirror:
+def add(
+    places: Places,
+    directory: Path,
+    remote: str | None,
+    wish: Wish | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    **keys: str,
+) -> Mirror:
     """Start mirroring a directory: check it and the remote, write the configuration, tell a running daemon.
 
     Args:
@@ -32,6 +39,7 @@ def add(places: Places, directory: Path, remote: str | None, wish: Wish | None =
         remote: Where to; None for an embedded repository.
         wish: How the repository shall be when it has to be created; None if it must be there. Of a pattern, each
             folder's repository is created when the folder is first delivered.
+        tell: Is told the address of a repository that was created.
         keys: More keys of the `[[mirror]]` table.
 
     Raises:
@@ -51,7 +59,9 @@ def add(places: Places, directory: Path, remote: str | None, wish: Wish | None =
         keys = keys | {"create": _policy(remote, wish)}
         wish = None
     if remote is not None:
-        table["remote"] = _on_hub(places, remote) if "{" in remote else _require_answer(places, remote, wish, keys)
+        table["remote"] = (
+            _on_hub(places, remote) if "{" in remote else _require_answer(places, remote, wish, keys, tell)
+        )
     elif not patterns.is_pattern(path):
         _require_own_remote(places, keys.get("name") or mirror_name(Path(path).name), Path(path))
     configedit.add_mirror(places.config_file, table | keys, places)
@@ -116,7 +126,9 @@ def require_readable(path: Path) -> None:
         raise UserError(f"{path} cannot be read", "mend its permissions")
 
 
-def _require_answer(places: Places, remote: str, wish: Wish | None, keys: Mapping[str, str]) -> str:
+def _require_answer(
+    places: Places, remote: str, wish: Wish | None, keys: Mapping[str, str], tell: Callable[[str], None]
+) -> str:
     """Make sure that a repository answers at an address, created before if that is wished; gives what to write down."""
     from lfssync.credentials.ladder import Ladder, configured_remotes
     from lfssync.git.gitcommand import Git
@@ -125,8 +137,8 @@ def _require_answer(places: Places, remote: str, wish: Wish | None, keys: Mappin
 
     parsed = parse_remote(remote, places.home, places.hub)
     login = Ladder(places.state_dir, os.environ, lambda: [*configured_remotes(places), parsed.url])
-    if wish is not None:
-        create(parsed.url, replace(wish, branch=keys.get("branch", wish.branch)), login)
+    if wish is not None and create(parsed.url, replace(wish, branch=keys.get("branch", wish.branch)), login):
+        tell(parsed.url)
     try:
         if parsed.kind is RemoteKind.LOCAL:
             git_dir_of(Path(parsed.path))
@@ -140,8 +152,8 @@ def _require_answer(places: Places, remote: str, wish: Wish | None, keys: Mappin
     return parsed.url if parsed.kind is RemoteKind.LOCAL else _on_hub(places, remote)
 
 
-def create(remote: str, wish: Wish, login: Credentials) -> None:
-    """Create the repository of a checked remote, unless it is there."""
+def create(remote: str, wish: Wish, login: Credentials) -> bool:
+    """Create the repository of a checked remote, unless it is there; says whether it was made just now."""
     from lfssync.hosts.creating import create_repository
 
-    create_repository(remote, wish, login, os.environ)
+    return create_repository(remote, wish, login, os.environ)

@@ -10,6 +10,7 @@ core.sharedRepository.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -192,9 +193,11 @@ def git_dir_of(repository: Path) -> Path:
                 return candidate
         except PermissionError:
             raise BlockedError(f"{where} may not be read", "mend its permissions") from None
-    raise AbsentError(
-        f"{where} is no git repository", f"create one (git init --bare {where}) or mount the disk it is on"
-    )
+    remedy = f"create one (git init --bare {where}) or mount the disk it is on"
+    with contextlib.suppress(OSError):
+        if os.listdir(repository):  # somebody's files, such as another training run
+            remedy = "name a repository's path, or one where there is nothing yet"
+    raise AbsentError(f"{where} is no git repository", remedy)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 
 from lfssync.errors import AuthError, LfssyncError, RefusedError, TransientError
 from lfssync.model import show
-from lfssync.web.messages import Answer
+from lfssync.web.messages import Answer, host_of
 
 RETRY_AFTER_LIMIT_S = 6 * 3600.0
 """Nobody is believed who says to come back later than this."""
@@ -55,11 +55,12 @@ def refusal(answer: Answer, what: str) -> LfssyncError:
     """
     message = f"{what}: {told(answer)}"
     if answer.status == 401:
-        return AuthError(message, "log in again: lfssync login")
+        return AuthError(message, f"log in again: lfssync login {host_of(answer.url)}")
     if answer.status == 403:
         if (wait_s := retry_after_s(answer.headers)) is not None:  # a forge's limit on requests
             return TransientError(message, "the host wants fewer requests; it is tried again", wait_s)
-        return AuthError(message, "use an account or a token that may write there: lfssync login")
+        remedy = f"use an account or a token that may write there: lfssync login {host_of(answer.url)}"
+        return AuthError(message, remedy)
     if answer.status == 407:
         return AuthError(message, "give the proxy its login: git config http.proxy http://USER@HOST")
     if answer.status in _TRANSIENT:

@@ -401,3 +401,35 @@ def test_push_says_what_it_delivered(tmp_path: Path) -> None:
     remote = make_bare(tmp_path / "remote.git")
     done = said(run("push", "model", str(remote), "--branch", "dev", "--tag", "v1", folder=tmp_path))
     assert re.fullmatch(rf"1 file \(7 B\) → {remote}, branch dev, released as v1, verified at [0-9a-f]{{7}}\n", done)
+
+
+def test_a_pattern_that_the_shell_has_filled_in_is_recognised(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / "runs" / name / "model.bin", b"1")
+    three = run("add", "runs/a", "runs/b", "runs/c", folder=tmp_path)
+    assert complaint(three, 2) == (
+        "error: add takes one directory; quote a pattern, so that the shell leaves it alone: lfssync add 'runs/*'\n"
+    )
+    two = complaint(run("add", "runs/a", tmp_path / "runs" / "b", folder=tmp_path), 2)
+    assert "git init" not in two
+    assert "name a repository's path" in two
+
+
+def test_the_history_tells_of_trouble_and_of_its_end(mirror: Path, tmp_path: Path) -> None:
+    said(run("sync", folder=tmp_path))
+    mirror.rename(tmp_path / "aside")
+    complaint(run("sync", folder=tmp_path), 4)
+    (tmp_path / "aside").rename(mirror)
+    said(run("sync", folder=tmp_path))
+    said(run("sync", folder=tmp_path))
+    entries = json.loads(said(run("log", "--json", folder=tmp_path)))["entries"]
+    assert [one["kind"] for one in entries] == ["resumed", "refused", "commit"]
+    assert entries[0]["text"] == f"after blocked: {entries[1]['text']}"
+    rows = said(run("log", folder=tmp_path)).splitlines()
+    assert "  resumed  after blocked: " in rows[0]
+
+
+def test_a_command_that_has_ended_promises_no_other_try(tmp_path: Path) -> None:
+    done = run("whoami", "127.0.0.1:9", folder=tmp_path, LFSSYNC_TOKEN="t")
+    assert "it is tried again" not in complaint(done, 1)
+    assert "try again later" in done.stderr

@@ -52,7 +52,7 @@ def said(done: subprocess.CompletedProcess[str], code: int = 0) -> str:
 
 
 def test_from_nothing_to_a_release_that_the_hubs_own_client_loads(hub: Hub, model: Path, tmp_path: Path) -> None:
-    said(lfssync("add", model, "hf:me/m", "--create"))
+    assert said(lfssync("add", model, "hf:me/m", "--create")).startswith(f"created {hub.address}/me/m, private\n")
     assert hub.repositories["me/m"].is_private
     said(lfssync("sync"))
     said(lfssync("tag", "v2.0.1"))
@@ -76,7 +76,7 @@ def test_without_create_a_missing_repository_is_an_error_that_says_how(hub: Hub,
 
 def test_what_exists_is_taken_as_it_is(hub: Hub, model: Path) -> None:
     hub.make("me/m", is_private=False)
-    said(lfssync("add", model, "hf:me/m", "--create"))
+    assert "created" not in said(lfssync("add", model, "hf:me/m", "--create"))
     assert not hub.repositories["me/m"].is_private
 
 

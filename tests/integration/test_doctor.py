@@ -498,3 +498,9 @@ def test_people_and_scripts_are_told_the_same(directory: Path, tmp_path: Path) -
         assert f"{about}{one['check']}: {one['message']}" in shown.stdout
         assert one["remedy"] is None or f"→ {one['remedy']}" in shown.stdout
     assert [one["mirror"] for one in document["findings"] if one["check"] == "remote"] == ["model"]
+
+
+def test_a_pattern_that_matches_nothing_is_told(tmp_path: Path) -> None:
+    write_configuration(f'[[mirror]]\npath = "{tmp_path}/rnus/*"\n')
+    found = [one for one in examine(places()) if one.check == "configuration" and one.remedy]
+    assert f"no folder matches {tmp_path}/rnus/* ({places().config_file}:1)" in [one.message for one in found]

@@ -126,12 +126,12 @@ def test_a_login_that_nobody_knows_is_refused(site: Site, client: Client) -> Non
 def test_a_repository_comes_to_be_and_may_be_asked_for_again(
     site: Site, client: Client, owner: str, is_public: bool
 ) -> None:
-    url = site.host.create(client, site.token, f"{owner}/m", Wish(is_public))
+    url = site.host.create(client, site.token, f"{owner}/m", Wish(is_public)).address
     assert url.removesuffix(".git") == f"{site.server.address}/{owner}/m"
     assert site.server.repositories[f"{owner}/m"].is_private is not is_public
-    assert site.host.create(client, site.token, f"{owner}/m", Wish()) == url
+    assert site.host.create(client, site.token, f"{owner}/m", Wish()) == (url, False)
     if isinstance(site.server, Forge):  # the Hub shows only to writers whether a repository may be written to
-        assert site.host.create(client, site.read_token, f"{owner}/m", Wish()) == url
+        assert site.host.create(client, site.read_token, f"{owner}/m", Wish()) == (url, False)
     assert site.server.repositories[f"{owner}/m"].is_private is not is_public
 
 
@@ -149,12 +149,12 @@ def test_what_may_not_be_created_but_exists_is_a_success(site: Site, client: Cli
     assert isinstance(site.server, Hub)
     site.server.make("me/m")
     site.server.may_create = False
-    assert site.host.create(client, site.token, "me/m", Wish()) == f"{site.server.address}/me/m"
+    assert site.host.create(client, site.token, "me/m", Wish()) == (f"{site.server.address}/me/m", False)
 
 
 @on("hub")
 def test_datasets_go_by_their_prefix_and_spaces_are_not_made(site: Site, client: Client) -> None:
-    url = site.host.create(client, site.token, "datasets/me/corpus", Wish())
+    url = site.host.create(client, site.token, "datasets/me/corpus", Wish()).address
     assert url == f"{site.server.address}/datasets/me/corpus"
     assert "datasets/me/corpus" in site.server.repositories
     with pytest.raises(UserError, match="choice of software"):

@@ -262,8 +262,8 @@ def test_which_host_is_meant(
 @pytest.mark.parametrize(
     ("word", "remotes", "message"),
     [
-        (None, [], "which host is meant?; name a host"),
-        (None, ["hf:me/a", "gh:me/b"], "which host is meant?; name one of: github.com, huggingface.co"),
+        (None, [], "no host is named; name a host"),
+        (None, ["hf:me/a", "gh:me/b"], "there is more than one host; name one of: github.com, huggingface.co"),
         (TOKEN, [], "is no host"),
         ("-x", [], "is no host"),
         ("a b", [], "is no host"),

@@ -12,8 +12,9 @@ import pytest
 
 from lfssync.configuration import config
 from lfssync.line.glance import glances
-from lfssync.model import State
+from lfssync.model import Plan, Progress, State
 from lfssync.records.roster import roster
+from lfssync.service import executors
 from tests.contract.lfsserver import serving
 from tests.helpers import make_bare, random_bytes, write
 from tests.integration.daemons import LFSSYNC, PROJECT, Daemon, Pair, configure, lfssync, places, soon, status
@@ -68,7 +69,7 @@ def test_a_look_ends_in_time(pair: Pair) -> None:
         (mirror, places().mirror_state(mirror.name)) for mirror in roster(config.load(places()), places()).mirrors
     ]
     assert glances(mirrors)["model"].files == 0
-    assert glances(mirrors, timeout_s=-1.0) == {}
+    assert glances(mirrors, timeout_s=0.0) == {}
 
 
 def test_the_tags_of_an_earlier_remote_are_not_shown_for_the_new_one(pair: Pair, tmp_path: Path) -> None:
@@ -86,22 +87,39 @@ def test_the_tags_of_an_earlier_remote_are_not_shown_for_the_new_one(pair: Pair,
 def test_an_upload_under_way_says_how_far_it_is(pair: Pair, tmp_path: Path) -> None:
     with serving(tmp_path / "served") as server, Daemon(tmp_path / "log").start() as daemon:
         lfs_url = f"{server.address}/model.git/info/lfs"
-        configure(pair.table(rate_limit="2MB/s", lfs_url=lfs_url, shutdown_grace="0s"))
+        configure(pair.table(rate_limit="400kB/s", lfs_url=lfs_url, shutdown_grace="0s"))
         daemon.says("model: has new settings")
         write(pair.directory / "weights.bin", random_bytes(1, 30 << 20))
-        soon(lambda: status().state is State.UPLOADING and status().progress, lambda: f"{status()} {daemon.said()}")
+        seen: list[object] = []
 
-        def has_a_rate() -> Any:
-            found = document()
-            return found["progress"] and found["progress"]["seconds_left"] is not None and found
+        def has_a_rate() -> bool:
+            found = status()
+            seen.append((found.state, found.progress))
+            return found.progress is not None and bool(found.progress.rate)
 
-        found = soon(has_a_rate, lambda: f"{document()} {daemon.said()}")
-        assert found["state"] == "uploading"
-        progress = found["progress"]
-        assert progress["files"] == {"done": 0, "total": 1}
-        assert 0 < progress["bytes"]["done"] < progress["bytes"]["total"] == 30 << 20
+        soon(has_a_rate, lambda: f"{seen[-1]} {daemon.said()}")
+        found = document()
+        assert found["state"] in ("uploading", "pushing")  # the latter if the old worker was quicker than the settings
+        assert found["progress"]["files"] == {"done": 0, "total": 1}
+        assert 0 < found["progress"]["bytes"]["done"] < found["progress"]["bytes"]["total"] == 30 << 20
+        assert found["progress"]["bytes_per_second"] > 0
+        assert found["progress"]["seconds_left"] > 0
         assert "    sent     " in lfssync("status").stdout
         daemon.stop(30)
+
+
+def test_what_commits_of_earlier_passes_lack_is_planned_before_it_is_sent(pair: Pair, tmp_path: Path) -> None:
+    write(pair.directory / "weights.bin", random_bytes(1, 3 << 20))
+    assert lfssync("sync").returncode == 0
+    events: list[Plan | Progress] = []
+    with serving(tmp_path / "served") as server:
+        configure(pair.table(lfs_url=f"{server.address}/model.git/info/lfs"))
+        configuration = config.load(places())
+        executors.connect(places(), configuration).sync(configuration.mirrors[0], False, events.append)
+    sent = [event for event in events if event.state is State.UPLOADING]
+    assert sent[0] == Plan(State.UPLOADING, 1, 3 << 20)
+    assert isinstance(sent[-1], Progress)
+    assert sent[-1].done_bytes == 3 << 20
 
 
 def watched(pair: Pair) -> subprocess.Popen[str]:

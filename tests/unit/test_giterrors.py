@@ -82,3 +82,28 @@ def test_the_remedy_for_a_foreign_owner_can_be_typed_as_it_stands() -> None:
 )
 def test_the_line_shown_is_the_one_that_tells_why(stderr: str, line: str) -> None:
     assert telling_line(stderr) == line
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "fatal: unable to access 'https://h.example/me/m/': Could not resolve host: h.example",
+            "git fetch at https://h.example/me/m: unable to access: Could not resolve host: h.example",
+        ),
+        (
+            "fatal: repository 'https://h.example/me/m/' not found",
+            "git fetch at https://h.example/me/m: repository not found",
+        ),
+        (
+            "fatal: could not read Username for 'https://h.example'",
+            "git fetch at https://h.example/me/m: could not read Username for 'https://h.example'",
+        ),
+        (
+            "fatal: https://h.example/me/models is odd",
+            "git fetch at https://h.example/me/m: https://h.example/me/models is odd",
+        ),
+    ],
+)
+def test_an_address_is_named_once(said: str, told: str) -> None:
+    assert explain("fetch", 128, said, "https://h.example/me/m").message == told
