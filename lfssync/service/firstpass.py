@@ -1,8 +1,8 @@
 """What stands around a pass: before the first one the repository is created, after each one the release rules act.
 
 Between who runs passes (`delivering`, `worker`) and `pipeline`, whose `run_pass` this one stands for. The one thing to
-know: once a mirror has delivered anything, nothing is ever created for it again. A repository that vanished later is a
-question for a person.
+know: once a mirror has delivered anything to a remote, nothing is ever created there again. A repository that vanished
+later is a question for a person; a mirror that is given another remote begins anew.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lfssync.line.workbench import Session
 from lfssync.model import CardPolicy, CreatePolicy, Mirror, PassResult
 from lfssync.records.lock import held
 from lfssync.records.report import Report
-from lfssync.records.store import Store
+from lfssync.records.store import REMOTES_FACT, Store
 
 
 def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) -> PassResult:
@@ -36,7 +36,7 @@ def run_pass(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
     if may_create and order.unreached is None:
         with held(state_dir, order.wait_lock_s, session.stop):
             try:
-                if not _has_delivered(state_dir):
+                if not _has_delivered(state_dir, mirror.remote):
                     _create(mirror, state_dir, session)
             except TransientError as error:  # the pass goes on without the remote, as far as that goes
                 order = replace(order, unreached=error)
@@ -62,10 +62,11 @@ def _composer(mirror: Mirror) -> Composer | None:
     return partial(draft, mirror, os.environ)
 
 
-def _has_delivered(state_dir: Path) -> bool:
-    """Whether the remote ever confirmed anything; a record that cannot be read counts as none."""
+def _has_delivered(state_dir: Path, remote: str) -> bool:
+    """Whether this remote ever confirmed anything; a record that cannot be read counts as none."""
     with contextlib.suppress(sqlite3.Error), Store(state_dir / "state.db") as store:
-        return bool(store.receipts())
+        confirmed = store.fact(REMOTES_FACT)
+        return isinstance(confirmed, list) and remote in confirmed
     return False
 
 

@@ -136,6 +136,14 @@ def test_a_repository_that_vanished_is_not_made_anew(hub: Hub, tmp_path: Path) -
     assert not hub.repositories
 
 
+def test_another_remote_is_made_although_the_first_was_delivered(hub: Hub, model: Path) -> None:
+    for name in ("first", "second"):
+        configure({"path": model, "remote": f"{hub.address}/me/{name}", "create": "private"})
+        said(lfssync("sync"))
+        helpers.assert_whole(hub.root / f"me/{name}.git")
+    assert {"me/first", "me/second"} <= hub.repositories.keys()
+
+
 def test_a_creation_that_failed_shows_in_the_status_and_is_tried_again(hub: Hub, tmp_path: Path) -> None:
     helpers.write(tmp_path / "runs" / "a" / "w.bin", b"1")
     said(lfssync("add", tmp_path / "runs" / "*", "hf:me/{name}", "--create"))
