@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tests import leaks
 # A failure prints what replays it; how long an example takes says nothing on a busy machine.
 hypothesis.settings.register_profile("lfssync", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("lfssync")
+
+# Whoever starts the tests in the background of a script has them ignore Ctrl-C, and so would every program they try.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN_PREFIXES = ("GIT_", "HF_", "KEYRING_", "LFSSYNC_", "LISTEN_", "WATCHDOG_", "XDG_")
 _FOREIGN_NAMES = frozenset({

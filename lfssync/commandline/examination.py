@@ -163,7 +163,8 @@ class Examination:
     # ---- a remote on a disk
 
     def _folder(self, repository: Path, wanted_bytes: int) -> Iterator[Finding]:
-        if self.mirror.embedded and not (repository / "HEAD").exists():
+        known = read_status(self.mirror, self.places.mirror_state(self.mirror.name))
+        if self.mirror.embedded and not (repository / "HEAD").exists() and known.pushed is None:
             yield self._found("remote", f"{repository} is made by the first pass")
         else:
             answered = self._tried("remote", lambda: self._answers(Git(self.folder / "none"), str(repository)))

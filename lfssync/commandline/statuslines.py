@@ -211,7 +211,7 @@ def _block(status: MirrorStatus, daemon: DaemonInfo, now: float) -> list[Line]:
     if status.tags:
         rest = len(status.tags) - TAGS_IN_STATUS
         more = f" and {rest} more" if rest > 0 else ""
-        lines.append(field_line("tags", ", ".join(status.tags[:TAGS_IN_STATUS]) + more))
+        lines.append(field_line("tags", ", ".join(status.tags[: -TAGS_IN_STATUS - 1 : -1]) + more))
     if status.progress is not None:
         verb = "sent" if status.progress.state is State.UPLOADING else "read"
         lines.append(field_line(verb, _progress(status.progress)))

@@ -138,7 +138,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     repository = Repository(git, mirror.branch)
     repository.create()
     repository.clear_leftovers()
-    if mirror.embedded:
+    if mirror.embedded and mirror.remote not in _remotes(store):  # one that was there and is not any more is missed
         ensure_remote(Path(mirror.remote), mirror.branch)
     if copy:
         if mirror.into:

@@ -50,7 +50,10 @@ def add(
 
     require_programs()
     path = os.path.abspath(directory.expanduser())
-    before = {mirror.name for mirror in config.load(places).mirrors}
+    known = config.load(places)
+    before = {mirror.name for mirror in known.mirrors}
+    if any(path == pattern.glob for pattern in known.patterns):
+        raise UserError(f"{path} is mirrored already", "lfssync list shows how; change its table in the configuration")
     table = {"path": path if patterns.is_pattern(path) else patterns.escape(path)}
     if not patterns.is_pattern(path):
         require_readable(Path(path))

@@ -58,7 +58,7 @@ def release(
         try:
             done = _release(open_bench(mirror, state_dir, store, session), store, mirror, version, text, revision)
         except LfssyncError as error:
-            if not isinstance(error, UserError):
+            if not isinstance(error, UserError | BlockedError):  # those are about the tag, and not about the mirror
                 report.failure(error)
             raise
         record(store, report, done)

@@ -243,6 +243,20 @@ def test_a_damaged_git_dir(tmp_path: Path, damage: str) -> None:
     assert (site.state / "repo.git.damaged").is_dir()  # what was in it can still be looked at
 
 
+def test_an_embedded_remote_that_vanished_is_missed_and_not_made_anew(tmp_path: Path) -> None:
+    """It may lie on a disk that is not mounted, and its releases are nowhere else."""
+    site = Site.make(tmp_path)
+    site.configure(embedded=True)
+    site.put({b"a": b"1"})
+    site.remote.rename(tmp_path / "elsewhere")
+    with pytest.raises(LfssyncError, match="is no git repository"):
+        site.sync()
+    assert not site.remote.exists()
+    (tmp_path / "elsewhere").rename(site.remote)
+    site.put({b"a": b"2"})
+    site.assert_mirrored()
+
+
 def test_git_dirs_stay_small(tmp_path: Path) -> None:
     """Months of small commits: what they left loose is packed, and what nothing refers to goes."""
     site = Site.make(tmp_path)

@@ -32,7 +32,7 @@ IDLE = MirrorStatus(
     head=COMMIT,
     pushed=COMMIT,
     verified_at=NOW - 12,
-    tags=("v2.0.1", "v2.0.0"),
+    tags=("v2.0.0", "v2.0.1"),
 )
 
 
@@ -128,7 +128,7 @@ def test_a_time_that_is_none_is_shown_as_it_is() -> None:
 
 def test_many_tags_do_not_fill_the_screen() -> None:
     tags = tuple(f"v{number}" for number in range(9))
-    assert "    tags     v0, v1, v2, v3, v4 and 4 more\n" in text(
+    assert "    tags     v8, v7, v6, v5, v4 and 4 more\n" in text(
         statuslines.status_lines([replace(IDLE, tags=tags)], OFF, NOW)
     )
 
