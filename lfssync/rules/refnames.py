@@ -20,7 +20,7 @@ def check_branch(name: str) -> str:
     """The short name of a branch, unchanged.
 
     Raises:
-        UserError: Git does not allow the name, or it starts with `-`, or it is `HEAD` or `@`.
+        UserError: Git does not allow the name, or it starts with `-` or `refs/`, or it is `HEAD` or `@`.
     """
     _check("branch", name, "main")
     return name
@@ -55,6 +55,8 @@ def _fault(name: str) -> str | None:
         return "is not text in UTF-8"
     if name.startswith("-"):
         return "starts with '-', like an option"
+    if name.startswith("refs/"):
+        return "starts with 'refs/', like a full name, which git would take for another ref"
     if _CONTROL.search(name):
         return "has a control character"
     special = _SPECIAL.search(name)

@@ -334,12 +334,21 @@ _ACTS: Mapping[When, Callable[[Rule, State | None, Sequence[Happening], Moment],
 }
 
 
+_LAST_S = 253402300799.0
+"""The end of the year 9999."""
+
+
+def _moment(at: float) -> datetime:
+    """When a commit was made; what it says itself may be any number."""
+    return datetime.fromtimestamp(min(max(at, 0.0), _LAST_S), UTC)
+
+
 def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return _moment(at).strftime("%Y-%m-%d")
 
 
 def _week(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%G-W%V")
+    return _moment(at).strftime("%G-W%V")
 
 
 _PERIODS: Mapping[When, Callable[[float], str]] = {When.DAILY: _day, When.WEEKLY: _week}

@@ -75,15 +75,14 @@ class Worker:
         self._pace = Pace(mirror, state_dir, clock)
         self._withheld = False  # passes went without the remote while it was not to be asked
         self._under_way = UnderWay(asks=False, is_over=True)
-        self._check_at = float("inf")
-        self._rescan_at = float("inf")
+        self._check_at = self._rescan_at = float("inf")
         self._interval_until = float("-inf")
         self._unreached: OutOfReachError | None = None  # while it is: when held back, passes go on without the remote
         self._asks = True
         self._excuse: LfssyncError | None = None  # why the pass under way does not ask the remote
         self._commits: int | None = None  # how many commits it may make
         self._closes_at: float | None = None
-        self._last_call = False
+        self._last_call = self._looked_again = False
         self._verify_at = float("-inf")  # first of all: the remote may be another one than before
         self._verifies = True
         self._moving_looks = 0
@@ -374,10 +373,12 @@ class Worker:
 
     def _wait_for_rest(self, result: PassResult, now: float) -> None:
         """See to it that what had to wait is looked at again."""
-        if self._closes_at is not None:
-            self._log.left(result.deferred)
-            return
         moving = [one.path for one in result.deferred if one.passes_soon]
+        if self._closes_at is not None:
+            if not self._looked_again:  # what was written just now may be whole: it gets the time that telling takes
+                self._debounce.defer(moving, now + self.mirror.quiet_s)
+            self._looked_again = True
+            return self._log.left(result.deferred)
         pause_s = max(self.mirror.quiet_s, 0.5) * 2 ** min(self._moving_looks, 16)
         self._debounce.defer(moving, now + min(pause_s, max(self.mirror.max_wait_s, 0.5)))
         self._moving_looks = self._moving_looks + 1 if moving and not result.committed else 0

@@ -35,7 +35,12 @@ def write(file: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except FileExistsError:
-        temporary.unlink(missing_ok=True)  # of one that was killed; the next time it works
+        with contextlib.suppress(OSError):  # a folder, or of somebody else
+            temporary.unlink(missing_ok=True)  # of one that was killed
+            return
+        raise TransientError(
+            f"no metrics in {file}: {temporary.name} is in the way there", "remove it, or choose another `metrics_file`"
+        ) from None
     except OSError as error:
         raise TransientError(
             f"no metrics in {file}: {(error.strerror or str(error)).lower()}",

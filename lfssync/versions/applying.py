@@ -174,7 +174,7 @@ def _made(
     """
     try:
         if wanted.kind is Kind.BRANCH:
-            move(bench, store, wanted.name, wanted.commit)
+            move(bench, wanted.name, wanted.commit)
             return []
         there = tags.get(wanted.name)
         if there is not None and there.commit != wanted.commit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -209,3 +210,9 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TransientError, match="no metrics in"):
         write(tmp_path / "nowhere" / "lfssync.prom", "")
+
+
+def test_what_lies_at_the_temporary_name_is_said_and_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / f".l.prom.{os.getpid()}").mkdir()
+    with pytest.raises(TransientError, match="is in the way there"):
+        write(tmp_path / "l.prom", "")

@@ -82,7 +82,7 @@ def taken(check: Callable[[str], str], name: str) -> bool:
 @settings(max_examples=700, deadline=None)
 @given(NAMES)
 def test_git_and_we_agree(name: str) -> None:
-    ours_alone = name in ("HEAD", "@") or name.startswith("-")
+    ours_alone = name in ("HEAD", "@") or name.startswith(("-", "refs/"))
     assert taken(check_tag, name) == (git_takes(f"refs/tags/{name}") and not ours_alone)
     assert taken(check_branch, name) == (git_takes(f"refs/heads/{name}") and not ours_alone)
 

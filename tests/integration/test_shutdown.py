@@ -75,6 +75,22 @@ def test_what_has_not_been_quiet_for_long_enough_still_arrives(
     assert status().state is State.IDLE
 
 
+def test_a_checkpoint_that_was_written_just_now_arrives_within_the_grace(
+    pair: Pair, daemon: Daemon, tmp_path: Path
+) -> None:
+    """Whether a checkpoint is whole can only be told once it has stood still for the quiet time: that is waited for."""
+    write(pair.directory / "config.json", b"{}")
+    configure(pair.table(quiet="2s", shutdown_grace="60s"))
+    with daemon.start():
+        assert lfssync("sync").returncode == 0
+        write(pair.directory / "checkpoint-1" / "model.bin", random_bytes(1, 100_000))
+        soon(lambda: status().state is State.SETTLING, status)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process
+        assert daemon.process.wait(90) == 0
+    pair.assert_delivered(tmp_path)
+
+
 def test_with_nothing_to_do_it_ends_at_once(pair: Pair, daemon: Daemon) -> None:
     write(pair.directory / "config.json", b"{}")
     configure(pair.table(shutdown_grace="1m"))

@@ -143,7 +143,7 @@ def test_another_trouble_takes_its_place(worker: Worker) -> None:
 # -- told to end -----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_call_takes_all_that_waits_once(worker: Worker) -> None:
+def test_the_last_call_takes_all_that_waits_and_what_stands_still_soon_after(worker: Worker) -> None:
     due, now = ask(worker)
     moving = Deferred(b"moving", "still changing", 5)
     worker.done(Outcome(due, PassResult(None, None, deferred=(moving,)), None, 0.1), now)
@@ -156,6 +156,11 @@ def test_the_last_call_takes_all_that_waits_once(worker: Worker) -> None:
     assert worker.session.last_call.until == now + 15
     left = Deferred(b"moving", "still changing", 5)
     worker.done(Outcome(rest, PassResult(None, None, deferred=(left,)), None, 0.1), now + 1)
+    assert worker.due_at == now + 1 + QUIET_S
+    again = worker.take(now + 1 + QUIET_S)
+    assert again
+    assert again.paths == frozenset({b"moving"})
+    worker.done(Outcome(again, PassResult(None, None, deferred=(left,)), None, 0.1), now + 2 + QUIET_S)
     assert worker.due_at is None
 
 

@@ -43,6 +43,7 @@ def test_good_names_come_back_unchanged(name: str) -> None:
         ("@", "current commit"),
         ("-d", "like an option"),
         ("--upload-pack=x", "like an option"),
+        ("refs/heads/main", "like a full name"),
         ("a..b", "has '..'"),
         ("a/../b", "has '..'"),
         ("a@{1}", "has '@{'"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lfssync.configuration.releasesettings import keep_policy, release_rules
 from lfssync.errors import UserError
+from lfssync.rules import releaserules
 from lfssync.rules.refnames import check_branch, check_tag
 from lfssync.rules.releaserules import (
     Checkpoint,
@@ -309,3 +310,8 @@ def test_what_keep_takes() -> None:
     ):
         with pytest.raises(UserError):
             keep_policy(wrong)
+
+
+@pytest.mark.parametrize(("at", "day", "week"), [(-1.0, "1970-01-01", "1970-W01"), (1e15, "9999-12-31", "9999-W52")])
+def test_a_commit_may_say_any_time(at: float, day: str, week: str) -> None:
+    assert (releaserules._day(at), releaserules._week(at)) == (day, week)
