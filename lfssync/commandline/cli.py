@@ -47,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == [COMPLETE]:
         return _complete(words[1:])
+    code = _answered(words)
+    terminal.let_go()
+    return code
+
+
+def _answered(words: list[str]) -> int:
     try:
         code = _run(words)
         terminal.finish()

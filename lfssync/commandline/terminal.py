@@ -174,10 +174,24 @@ def _output_errors() -> Iterator[_Answer]:
         answer.somebody_reads = False
 
 
+def let_go() -> None:
+    """Give up what cannot be written any more, because a terminal went away: the interpreter would try once again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
 def _discard_output() -> None:
     """Point standard output nowhere: what is still buffered would fail once more when the interpreter ends."""
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

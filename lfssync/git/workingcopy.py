@@ -74,6 +74,23 @@ class WorkingCopy:
             or None
         )
 
+    def share_end_of_history(self, git_dir: Path) -> None:
+        """Have a mirror's git dir know where the history of a shallow clone ends; commits beyond are not missing then.
+
+        Args:
+            git_dir: The mirror's own, which uses the objects of this working copy.
+        """
+        ours = git_dir / "shallow"
+        try:
+            ends = (self.common_dir / "shallow").read_bytes()
+        except FileNotFoundError:
+            ours.unlink(missing_ok=True)
+            return
+        if not ours.is_file() or ours.read_bytes() != ends:
+            temporary = git_dir / "tmp_shallow"
+            temporary.write_bytes(ends)
+            os.replace(temporary, ours)
+
     def require_free(self, branch: str) -> None:
         """Make sure that it is ours to commit there now, and clear away what a killed run of ours left there.
 

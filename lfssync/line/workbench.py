@@ -141,6 +141,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     if mirror.embedded and mirror.remote not in _remotes(store):  # one that was there and is not any more is missed
         ensure_remote(Path(mirror.remote), mirror.branch)
     if copy:
+        copy.share_end_of_history(git.git_dir)
         if mirror.into:
             raise BlockedError(
                 f"{mirror.path} is a git working copy, which cannot go into a sub-folder",

@@ -63,6 +63,7 @@ class PartList:
     aborted: list[str] = field(default_factory=list)
     locks: list[Row] = field(default_factory=list)
     coming: set[int] = field(default_factory=set)
+    assembling: threading.Lock = field(default_factory=threading.Lock)
     troubles: Troubles = field(default_factory=Troubles)
     seen: list[Seen] = field(default_factory=list)
 
@@ -192,9 +193,10 @@ class _Handler(TroubledHandler):
             right = not wanted or self.headers["Digest"] == f"SHA-256={_b64(hashlib.sha256(content).digest())}"
         if not right:
             return self._say(400, {"message": "another checksum"})
-        taken[oid][at] = content
-        if "commit" in self.server.state.steps_left_out:
-            self.server.state.objects[oid] = self.server.state.whole(oid)
+        with self.server.state.assembling:  # else a thread that saw fewer parts may have the last word
+            taken[oid][at] = content
+            if "commit" in self.server.state.steps_left_out:
+                self.server.state.objects[oid] = self.server.state.whole(oid)
         return self._say(200)
 
     def _put(self) -> None:
