@@ -44,7 +44,7 @@ SAMPLES = st.lists(
 )
 
 
-@given(SAMPLES, st.text(st.characters(codec="utf-8")), st.sampled_from([Kind.COUNTER, Kind.GAUGE]))
+@given(SAMPLES, st.text(st.characters(codec="utf-8")).map(str.strip), st.sampled_from([Kind.COUNTER, Kind.GAUGE]))
 def test_what_is_written_is_what_is_read(samples: list[Sample], help_text: str, kind: Kind) -> None:
     if kind is Kind.COUNTER:
         samples = [replace(one, value=abs(one.value)) for one in samples]
