@@ -4,7 +4,7 @@ Below `gitcommand`, which reads the configuration once and hands it out; what is
 thing to know: git follows `url.<base>.insteadOf` by itself, so only who does not go through git has to ask here; and
 what comes out has to be checked like any address.
 
-Source: git-config(1), `--list --show-scope -z` and `url.<base>.insteadOf`.
+Source: git-config(1), `--list --show-scope --show-origin -z` and `url.<base>.insteadOf`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,18 @@ class Setting(NamedTuple):
     value: str
 
 
-def settings_of(listed: bytes) -> list[Setting]:
-    """What `git config --list --show-scope -z` printed; a key without a value has an empty one."""
+def settings_of(listed: bytes) -> list[tuple[str, Setting]]:
+    """What `git config --list --show-scope --show-origin -z` printed: where each setting stands, and the setting.
+
+    A key without a value has an empty one.
+    """
     words = listed.decode("utf-8", "surrogateescape").split("\0")
-    pairs = zip(words[::2], words[1::2], strict=False)
-    return [Setting(scope, key, value) for scope, line in pairs for key, _, value in (line.partition("\n"),)]
+    rows = zip(words[::3], words[1::3], words[2::3], strict=False)
+    return [
+        (origin, Setting(scope, key, value))
+        for scope, origin, line in rows
+        for key, _, value in (line.partition("\n"),)
+    ]
 
 
 def last_value(settings: Sequence[Setting], key: str) -> str:

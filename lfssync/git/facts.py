@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from lfssync.rules.attributes import Verdict
@@ -44,6 +44,11 @@ class Facts(Generic[K, V]):
             while len(self._facts) > self._kept:
                 del self._facts[next(iter(self._facts))]
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._facts.clear()
+
 
 PARENTS: Facts[str, tuple[str, ...]] = Facts()
 """Commits that were made here, and the parents that they were given."""
@@ -53,6 +58,54 @@ TREES: Facts[str, str] = Facts()
 
 VERDICTS: Facts[tuple[bytes, bytes], Verdict] = Facts(KEPT * 4)
 """What a set of attribute files (its digest) says about a path."""
+
+ATTRIBUTES: Facts[str, Mapping[bytes, bytes | None]] = Facts(KEPT // 8)
+"""Commits, and what is in their attribute files, by path from the root; None for a path where there is none."""
+
+_OID_DIGITS = 40
+"""Any other name of a commit may mean another one tomorrow."""
+
+_CARRIED_EDITS = 1000
+_CARRIED_BYTES = 1 << 20
+"""More than that is not kept: reading it again is a small part of what such a commit costs."""
+
+
+def tell_attributes(commit: str, files: Mapping[bytes, bytes | None]) -> None:
+    """Keep what is in attribute files of a commit, beside what is known of others of it."""
+    known = {**(ATTRIBUTES.get(commit) or {}), **files}
+    if (
+        len(commit) == _OID_DIGITS
+        and sum(len(path) + len(text or b"") for path, text in known.items()) <= _CARRIED_BYTES
+    ):
+        ATTRIBUTES.tell(commit, known)
+
+
+def carry_attributes(
+    old: str, new: str, edits: Mapping[bytes, str | None], name: Callable[[int, Iterable[bytes]], str]
+) -> None:
+    """Keep for a commit what is known about the attribute files of the one it was made from.
+
+    Args:
+        old: The commit before.
+        new: The commit.
+        edits: What it was given: the blobs of files, or None for one that goes; no folder goes as a whole.
+        name: Names a blob, see `fastimport.blob_oid`.
+    """
+    known = ATTRIBUTES.get(old)
+    if known is None or len(edits) > _CARRIED_EDITS:
+        return
+    same = {path for path, text in known.items() if text is not None and edits.get(path) == name(len(text), [text])}
+    changed = edits.keys() - same
+    above = {path[:at] for path in changed for at in range(len(path)) if path[at : at + 1] == b"/"}
+    kept = (path for path in known if path not in above and changed.isdisjoint(_upwards(path)))
+    tell_attributes(new, {path: known[path] for path in kept})
+
+
+def _upwards(path: bytes) -> Iterator[bytes]:
+    """A path and all folders it is in: a file in the place of one of them takes away what was there."""
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def is_known_ancestor(old: str, new: str) -> bool | None:

@@ -11,18 +11,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO
+from typing import IO, NamedTuple
 
-from lfssync.errors import LfssyncError
+from lfssync.errors import LfssyncError, TransientError
 from lfssync.git.gitcommand import Git
 from lfssync.git.giterrors import explain
 
 _BLOCK_BYTES = 1 << 20
+_ANSWER_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,13 @@ class Ident:
         """The form that commit and tag headers use; characters that would end a field are left out."""
         clean = [part.translate({ord(c): None for c in "<>\n\0\r"}).strip() for part in (self.name, self.email)]
         return f"{clean[0] or 'lfssync'} <{clean[1]}> {self.when}".encode("utf-8", "surrogateescape")
+
+
+class Made(NamedTuple):
+    """A commit that was written: 40-digit names of it and of its tree."""
+
+    commit: str
+    tree: str
 
 
 def quote(path: bytes) -> bytes:
@@ -92,6 +102,7 @@ class FastImport:
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._written: set[str] = set()
+        self._commits = 0
 
     def __enter__(self) -> FastImport:
         return self
@@ -143,6 +154,8 @@ class FastImport:
         text = message.encode("utf-8", "surrogateescape")
         with self._lock:
             self._write(b"reset %b\ncommit %b\n" % (ref.encode(), ref.encode()))
+            self._commits += 1
+            self._write(b"mark :%d\n" % self._commits)
             self._write(b"committer %b\ndata %d\n%b\n" % (who.line(), len(text), text))
             for position, parent in enumerate(parents):
                 self._write(b"%b %b\n" % (b"merge" if position else b"from", parent.encode()))
@@ -150,26 +163,50 @@ class FastImport:
                 self._write(b'M 040000 %b ""\n' % base.encode())
             for line in edits_stream(edits):
                 self._write(line)
-            self._write(b"\n")
+            self._write(b'\nget-mark :%d\nls :%d ""\n' % (self._commits, self._commits))
 
-    def finish(self) -> None:
+    def finish(self) -> list[Made]:
         """End the stream and wait for git.
+
+        Returns:
+            The commits of this run, in the order in which they were written.
 
         Raises:
             LfssyncError: When git refused the stream; no ref has moved then.
         """
         if self._child is None:
-            return
+            return []
         self._write(b"done\n")
         assert self._child.stdin is not None
         try:
             self._child.stdin.close()
         except BrokenPipeError:
             self._fail()
-        if self._child.wait(3600):
+        words = self._answer().split()
+        if self._child.wait(60):
             self._fail()
         self._stack.close()
         self._child = None
+        count, self._commits = self._commits, 0
+        commits, trees = words[::4], words[3::4]  # `<commit>`, then `040000 tree <tree>`
+        if len(words) != 4 * count:
+            raise TransientError("git does not know the commit it just made", "it is tried again")
+        return [Made(commit.decode(), tree.decode()) for commit, tree in zip(commits, trees, strict=True)]
+
+    def _answer(self) -> bytes:
+        """All that git has to say, to its end; `Popen.wait` would look ever more seldom whether it is over."""
+        assert self._child is not None
+        assert self._child.stdout is not None
+        fd, said, deadline = self._child.stdout.fileno(), b"", time.monotonic() + _ANSWER_TIMEOUT_S
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while (left_s := deadline - time.monotonic()) > 0:
+            if poll.poll(left_s * 1000):
+                block = os.read(fd, _BLOCK_BYTES)
+                if not block:
+                    return said
+                said += block
+        raise TransientError(f"git did not write a commit within {_ANSWER_TIMEOUT_S:.0f} s", "it is tried again")
 
     def _write(self, data: bytes) -> None:
         if self._child is None:
@@ -183,7 +220,6 @@ class FastImport:
                     "--done",
                     "--date-format=raw",
                     stderr=self._stderr,
-                    stdout=subprocess.DEVNULL,
                 )
             )
         assert self._child.stdin is not None

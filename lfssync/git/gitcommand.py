@@ -25,7 +25,8 @@ from typing import IO
 from lfssync.credentials import Credentials, nobody
 from lfssync.credentials.passing import explained, is_on_web, named_beside, with_logins
 from lfssync.errors import NetworkError, StoppedError, TransientError, UserError
-from lfssync.git.addresses import Setting, fetched_from, last_value, settings_of
+from lfssync.git import asked
+from lfssync.git.addresses import Setting, fetched_from, last_value
 from lfssync.git.giterrors import explain
 from lfssync.git.leash import leash
 
@@ -63,6 +64,9 @@ _PINNED = (
 )
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15"
 """Never asks, and notices a dead connection."""
+
+_QUICK = frozenset({"config", "for-each-ref", "rev-parse", "symbolic-ref", "update-ref", "merge-base", "mktag"})
+"""What asks or tells the git dir alone and is over in milliseconds, of which a leash would be a third."""
 
 _LOOK_S = 0.25
 """So often a running command looks whether it shall stop, in seconds."""
@@ -147,9 +151,11 @@ class Git:
     _settings: list[Setting] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def settings(self) -> Sequence[Setting]:
-        """What git's configuration says here, our own pinned settings included; asked once."""
+        """What git's configuration says here, our own pinned settings included."""
         if not self._settings:
-            self._settings.extend(settings_of(self.run("config", "--list", "--show-scope", "-z").stdout))
+            question = ("config", "--list", "--show-scope", "--show-origin", "-z")
+            known = asked.settings(self.git_dir, lambda: self.run(*question).stdout, environment(os.environ))
+            self._settings.extend(known)
         return self._settings
 
     def run(
@@ -180,6 +186,7 @@ class Git:
         """
         is_elsewhere = bool(remote) and not remote.startswith("/")
         variables = (ssh_variables(self.settings()) if is_elsewhere else {}) | dict(extra or {})
+        held = () if not remote and _name(arguments) in _QUICK else leash()
 
         def run_once(settings: Sequence[str], fds: Sequence[int]) -> Output:
             with (
@@ -191,7 +198,7 @@ class Git:
                     stdin=stdin,
                     stdout=stdout,
                     fds=fds,
-                    before=(*leash(), *before),
+                    before=(*held, *before),
                 ) as child,
             ):
                 answer, stderr = _communicate(child, timeout_s, self.stop)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from lfssync.errors import LfssyncError
+from lfssync.git import facts
 from lfssync.git.gitcommand import Git
 from lfssync.git.repository import set_aside
 from lfssync.model import Mirror
@@ -42,6 +43,7 @@ def heal(mirror: Mirror, state_dir: Path, error: LfssyncError) -> bool:
     if _is_sound(git_dir, *question):
         return False
     set_aside(git_dir)
+    facts.ATTRIBUTES.clear()  # what could not be read looked as if it were not there
     return True
 
 

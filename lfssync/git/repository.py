@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lfssync.errors import TransientError
-from lfssync.git import facts
+from lfssync.git import facts, reffiles
 from lfssync.git.addresses import last_value
 from lfssync.git.fastimport import Edit, FastImport, Ident, blob_oid
 from lfssync.git.gitcommand import Git
@@ -101,6 +100,8 @@ class Repository:
     def refs(self) -> Refs:
         """Where the refs stand, by one look."""
         names = (self.head_ref, self.tip_ref, MIRRORED)
+        if (read := reffiles.read(self.git.git_dir, names)) is not None:
+            return Refs(*(read.get(name) for name in names))
         listed = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", *names).stdout.decode().split()
         found = dict(zip(listed[::2], listed[1::2], strict=True))
         return Refs(*(found.get(name) for name in names))
@@ -111,6 +112,8 @@ class Repository:
         Args:
             moves: For each full name the value it has and the value it gets; None stands for "not there".
         """
+        if reffiles.move(self.git.git_dir, moves):
+            return
         lines = []
         for name, (old, new) in moves.items():
             zero = "0" * 40
@@ -293,22 +296,22 @@ class Repository:
         on_branch = self._without_folders(edits, refs.head)
         stream.commit(_NEXT, (refs.head,) if refs.head else (), who, texts[0], on_branch)
         stream.commit(_NEXT_MIRRORED, (), who, texts[1], mirrored, base=base)
-        stream.finish()
-        fresh, fresh_tree, old_tree, fresh_mirrored, mirrored_tree = self._rev_parse(
-            _NEXT, f"{_NEXT}^{{tree}}", f"{refs.head}^{{tree}}" if refs.head else _EMPTY_TREE,
-            _NEXT_MIRRORED, f"{_NEXT_MIRRORED}^{{tree}}",
-        )  # fmt: skip
-        facts.TREES.tell(fresh_mirrored, mirrored_tree)
-        facts.PARENTS.tell(fresh, (refs.head,) if refs.head else ())
-        head = refs.head if fresh_tree == old_tree else fresh
+        old_tree = self.tree_oid(refs.head)
+        *_, fresh, picture = stream.finish()
+        for made in (fresh, picture):
+            facts.TREES.tell(made.commit, made.tree)
+        facts.PARENTS.tell(fresh.commit, (refs.head,) if refs.head else ())
+        if refs.head is not None:
+            facts.carry_attributes(refs.head, fresh.commit, {edit.path: edit.blob_oid for edit in on_branch}, blob_oid)
+        head = refs.head if fresh.tree == old_tree else fresh.commit
         if publish is not None:
-            publish(head, fresh_mirrored)
+            publish(head, picture.commit)
         self.update_refs(
-            {self.head_ref: (refs.head, head), MIRRORED: (refs.mirrored, fresh_mirrored)}
+            {self.head_ref: (refs.head, head), MIRRORED: (refs.mirrored, picture.commit)}
             if head
-            else {MIRRORED: (refs.mirrored, fresh_mirrored)}
+            else {MIRRORED: (refs.mirrored, picture.commit)}
         )
-        return Refs(head, refs.tip, fresh_mirrored)
+        return Refs(head, refs.tip, picture.commit)
 
     def merge(self, refs: Refs, edits: list[Edit], texts: Mapping[bytes, bytes], who: Ident) -> Refs:
         """Commit our edits on top of the remote's branch; both commits become parents.
@@ -328,11 +331,10 @@ class Repository:
             for path, text in texts.items():
                 stream.blob(oids[path], len(text), [text])
             stream.commit(_NEXT, (refs.tip, refs.head), who, f"Merge what is new on {self.branch}\n", edits)
-            stream.finish()
-        (merged,) = self._rev_parse(_NEXT)
-        facts.PARENTS.tell(merged, (refs.tip, refs.head))
-        self.update_refs({self.head_ref: (refs.head, merged)})
-        return Refs(merged, refs.tip, refs.mirrored)
+            (merged,) = stream.finish()
+        facts.PARENTS.tell(merged.commit, (refs.tip, refs.head))
+        self.update_refs({self.head_ref: (refs.head, merged.commit)})
+        return Refs(merged.commit, refs.tip, refs.mirrored)
 
     def merge_base(self, one: str, other: str) -> str:
         """The best common ancestor of two commits, or the empty tree where their histories have nothing in common."""
@@ -361,12 +363,6 @@ class Repository:
         kinds = self.kinds([revision.encode() + b":" + path for path in gone])
         folders = {path for path, kind in zip(gone, kinds, strict=True) if kind == b"tree"}
         return [edit for edit in edits if edit.blob_oid is not None or edit.path not in folders]
-
-    def _rev_parse(self, *names: str) -> list[str]:
-        oids = self.git.run("rev-parse", *names).stdout.decode().split()
-        if len(oids) != len(names):
-            raise TransientError("git does not know the commit it just made", "it is tried again")
-        return oids
 
 
 def can_be(path: bytes) -> bool:

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lfssync.git import facts
 from lfssync.git.fastimport import blob_oid
 from lfssync.git.repository import Repository, can_be
 from lfssync.line.settle import Writer, probe
@@ -268,8 +269,12 @@ def classification(
 def attribute_files(repository: Repository, revision: str, names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Those attribute files of a revision that are there, by path from the root."""
     wanted = [name for name in names if can_be(name)]
-    blobs = repository.contents([revision.encode() + b":" + name for name in wanted])
-    return {name: blob for name, blob in zip(wanted, blobs, strict=True) if blob is not None}
+    found = {name: text for name, text in (facts.ATTRIBUTES.get(revision) or {}).items() if name in wanted}
+    asked = [name for name in wanted if name not in found]
+    blobs = repository.contents([revision.encode() + b":" + name for name in asked])
+    facts.tell_attributes(revision, dict(zip(asked, blobs, strict=True)))
+    found |= zip(asked, blobs, strict=True)
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def lfs_files(repository: Repository, commit: str) -> dict[bytes, LfsObject]:

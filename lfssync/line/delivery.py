@@ -9,19 +9,24 @@ emptied remote) the commits are read and each object is looked for.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
+from lfssync.git.addresses import fetched_from
 from lfssync.git.fastimport import Ident
 from lfssync.git.gitcommand import NETWORK_TIMEOUT_S, Output
 from lfssync.git.giterrors import explain, telling_line
 from lfssync.git.merging import merge
 from lfssync.git.pushing import noted, take_away
+from lfssync.git.reffiles import tip_on_disk
 from lfssync.git.repository import Refs, Repository
 from lfssync.model import LfsObject
+from lfssync.transfer.bare import git_dir_of
 
 LOOK_TIMEOUT_S = 120.0
 MERGE_TRIES = 8
@@ -49,6 +54,15 @@ class Delivery:
         lines = (line.split("\t", 1) for line in output.stdout.decode("utf-8", "surrogateescape").splitlines())
         return {name: oid for oid, name in lines}
 
+    def _tip(self) -> str | None:
+        """Where the remote's branch stands. One on this machine's disks is read there, as git itself would read it."""
+        ref, git = self.repository.head_ref, self.repository.git
+        if self.url.startswith("/") and fetched_from(self.url, git.settings()) == self.url:
+            with contextlib.suppress(LfssyncError):  # git says what is wrong with it
+                if (oid := tip_on_disk(git_dir_of(Path(self.url)), ref)) is not None:
+                    return oid
+        return self.look(ref).get(ref)
+
     def refresh(self, refs: Refs, moves_head: bool) -> Refs:
         """Ask where the remote branch stands, fetch it if it moved, and go along where that needs no merge.
 
@@ -61,7 +75,7 @@ class Delivery:
         """
         repository = self.repository
         take_away(repository.git.git_dir, self.url)
-        tip = self.look(repository.head_ref).get(repository.head_ref)
+        tip = self._tip()
         if tip != refs.tip:
             if tip is not None:
                 self._fetch(f"+{repository.head_ref}:{repository.tip_ref}")
@@ -213,7 +227,7 @@ class Delivery:
             TransientError: It does not; the pass has to be run again.
         """
         repository = self.repository
-        if self.look(repository.head_ref).get(repository.head_ref) != head:
+        if self._tip() != head:
             refs = self.refresh(repository.refs(), moves_head)
             if refs.tip is None or not repository.is_ancestor(head, refs.tip):
                 raise TransientError(

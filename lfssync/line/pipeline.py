@@ -124,6 +124,7 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         if order.aim is Aim.PREPARE:
             return under_way.prepare()
         result = under_way.run()
+        session.is_tidy = True
         report.success(result)
         if order.scrubs:
             with contextlib.suppress(LfssyncError):  # another pass does it

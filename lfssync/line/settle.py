@@ -24,8 +24,8 @@ from lfssync.model import STILL_CHANGING, Change, Signature
 
 _F_SETSIG = 10  # not in Python's fcntl module; the number is the same on every Linux architecture
 
-RACY_NS = 50_000_000
-"""Time stamps on older kernels move in ticks of up to 10 ms: a file touched less than this ago may change unseen."""
+RACY_NS = 20_000_000
+"""Time stamps move in ticks of up to 10 ms: a file touched less than two of them ago may change unseen."""
 
 
 class Writer(Enum):
@@ -102,7 +102,8 @@ def wait_if_racy(fd: int, now_ns: int) -> os.stat_result:
         now_ns: Wall clock in nanoseconds, the clock that file systems stamp with.
     """
     status = os.fstat(fd)
-    if abs(now_ns - status.st_ctime_ns) < RACY_NS:
-        time.sleep(RACY_NS / 1e9)
+    age_ns = now_ns - status.st_ctime_ns  # negative where another machine stamps
+    if abs(age_ns) < RACY_NS:
+        time.sleep((RACY_NS - max(age_ns, 0)) / 1e9)
         status = os.fstat(fd)
     return status

@@ -54,6 +54,7 @@ class Session:
         hashed: What files are that were read and could not be secured.
         last_call: Until when files may be taken.
         compose: Drafts the card that commits get where the directory has none.
+        is_tidy: Whether the last pass left nothing half done in the mirror's git dir.
     """
 
     monitor: Monitor = silent
@@ -65,6 +66,7 @@ class Session:
     hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
     last_call: LastCall = field(default_factory=LastCall)
     compose: Composer | None = None
+    is_tidy: bool = False
 
     def progress(self, event: Plan | Progress) -> None:
         """Hand progress on; also where long reads and copies notice that they shall stop.
@@ -137,7 +139,9 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     git = Git(state_dir / "repo.git", copy.objects if copy else None, session.stop, session.login)
     repository = Repository(git, mirror.branch)
     repository.create()
-    repository.clear_leftovers()
+    if not session.is_tidy:
+        repository.clear_leftovers()
+    session.is_tidy = False  # until somebody can tell
     if mirror.embedded and mirror.remote not in _remotes(store):  # one that was there and is not any more is missed
         ensure_remote(Path(mirror.remote), mirror.branch)
     if copy:

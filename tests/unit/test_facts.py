@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
+
 from lfssync.git import facts
 from lfssync.git.facts import Facts
 from lfssync.rules.attributes import Verdict
@@ -35,3 +39,43 @@ def test_verdicts_belong_to_their_rules() -> None:
     facts.VERDICTS.tell((rules, b"a"), Verdict.LFS)
     assert facts.verdicts(rules, [b"a", b"b"]) == {b"a": Verdict.LFS}
     assert facts.verdicts(facts.digest({}), [b"a"]) == {}
+
+
+OLD, NEW = "1" * 40, "2" * 40
+
+
+def name(size_bytes: int, blocks: Iterable[bytes]) -> str:
+    return f"{size_bytes}:{b''.join(blocks).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("edits", "kept"),
+    [
+        ({b"x": "1"}, {b".a", b"d/.a", b"d/e/.a"}),
+        ({b".a": name(3, [b"top"])}, {b".a", b"d/.a", b"d/e/.a"}),  # the same text again
+        ({b".a": "other"}, {b"d/.a", b"d/e/.a"}),
+        ({b".a": None}, {b"d/.a", b"d/e/.a"}),
+        ({b"d": "file"}, {b".a"}),  # a file in the place of a folder
+        ({b"d/e": "file"}, {b".a", b"d/.a"}),
+        ({b"d/e/.a/f": "1"}, {b".a", b"d/.a"}),  # a folder of that name
+        ({b"d/e/.ab": "1"}, {b".a", b"d/.a", b"d/e/.a"}),
+        ({b"d/e/.a": "made"}, {b".a", b"d/.a"}),
+        (dict.fromkeys((b"%d" % number for number in range(1001)), "1"), set()),
+    ],
+)
+def test_attribute_files_stay_known_unless_a_commit_touches_them(
+    edits: dict[bytes, str | None], kept: set[bytes]
+) -> None:
+    facts.ATTRIBUTES.clear()
+    facts.tell_attributes(OLD, {b".a": b"top", b"d/.a": b"", b"d/e/.a": None})
+    facts.carry_attributes(OLD, NEW, edits, name)
+    known = facts.ATTRIBUTES.get(NEW) or {}
+    assert known.keys() == kept
+    assert all(text == {b".a": b"top", b"d/.a": b"", b"d/e/.a": None}[path] for path, text in known.items())
+
+
+def test_attribute_files_are_known_by_the_commits_own_name_only() -> None:
+    facts.tell_attributes("main", {b".a": b"text"})
+    assert facts.ATTRIBUTES.get("main") is None
+    facts.tell_attributes(OLD[:-1] + "3", {b".a": b"x" * (2 << 20)})
+    assert facts.ATTRIBUTES.get(OLD[:-1] + "3") is None
