@@ -155,8 +155,15 @@ def _packed(path: Path) -> dict[str, str] | None:
         return {}
     if len(text) > _PACKED_LIMIT_BYTES:
         return None
-    lines = (line.split(" ") for line in text.decode("utf-8", "surrogateescape").split("\n"))
-    return {words[1]: words[0] for words in lines if len(words) == 2 and _OID.fullmatch(words[0].encode())}
+    found = {}
+    for line in text.splitlines():
+        if line[:1] in (b"#", b"^"):  # how the file is sorted, and what a tag points at
+            continue
+        oid, blank, name = line.partition(b" ")
+        if not blank or not _OID.fullmatch(oid):
+            return None
+        found[os.fsdecode(name)] = oid.decode()
+    return found
 
 
 def _drop(lock: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfssync.git import reffiles
-from tests.helpers import git, make_bare
+from tests.helpers import git, make_bare, random_bytes
 
 NAMES = ("refs/heads/main", "refs/heads/deep/er", "refs/remotes/origin/main", "refs/lfssync/mirrored")
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -60,8 +60,9 @@ def test_what_only_git_can_tell_is_left_to_it(repository: Path, tmp_path: Path) 
     main.unlink()
     main.write_bytes(oid)
     assert reffiles.read(repository, NAMES) == told_by_git(repository)
-    (repository / "packed-refs").write_bytes(b"#" * (2 << 20))
-    assert reffiles.read(repository, NAMES) is None
+    for packed in (b"#" * (2 << 20), random_bytes(1, 300), oid[:40] + b"\n", b"# pack-refs with: peeled\n\n"):
+        (repository / "packed-refs").write_bytes(packed)
+        assert reffiles.read(repository, NAMES) is None
     (repository / "packed-refs").unlink()
     (repository / "reftable").mkdir()
     assert reffiles.read(repository, NAMES) is None
@@ -87,13 +88,14 @@ def test_what_does_not_fit_moves_nothing(repository: Path) -> None:
     before = told_by_git(repository)
     new = commit(repository, "new")
     fits = {NAMES[0]: (before[NAMES[0]], new)}
-    for second in (
+    others: tuple[dict[str, tuple[str | None, str | None]], ...] = (
         {NAMES[1]: (new, new)},  # somebody moved it
         {NAMES[1]: (before[NAMES[1]], None)},  # to delete is more than to write a file
         {NAMES[3]: (None, new)},  # and so is to make one: a name may be in the way
         {NAMES[3]: (before[NAMES[0]], new)},
-    ):
-        assert not reffiles.move(repository, fits | second)
+    )
+    for second in others:
+        assert not reffiles.move(repository, {**fits, **second})
         assert told_by_git(repository) == before
         assert not list(repository.glob("refs/**/*.lock"))
 
