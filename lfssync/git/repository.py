@@ -151,6 +151,10 @@ class Repository:
         """What is behind object names: `blob`, `tree` or `commit`; empty where there is nothing."""
         return [kind for kind, _, _ in self._ask("--batch-check", names)]
 
+    def oids(self, names: Sequence[bytes]) -> list[str]:
+        """The 40-digit names of what is behind object names; empty where there is nothing."""
+        return [oid.decode() for _, _, oid in self._ask("--batch-check", names)]
+
     def sizes_bytes(self, oids: Sequence[str]) -> dict[str, int]:
         """How large objects are; what is not here is left out."""
         asked = zip(oids, self._ask("--batch-check", [oid.encode() for oid in oids]), strict=True)
@@ -165,7 +169,7 @@ class Repository:
         return {oid: lfs for oid, blob in blobs if blob is not None and (lfs := parse_pointer(blob)) is not None}
 
     def _ask(self, how: str, names: Sequence[bytes]) -> Iterator[tuple[bytes, int, bytes]]:
-        """Kind, size and content (none with `--batch-check`) of objects, in the order asked for.
+        """Kind, size and content (with `--batch-check` the 40-digit name) of objects, in the order asked for.
 
         Source: git-cat-file(1), "BATCH OUTPUT". Names go in with a NUL behind them, but come back with a line feed.
         """
@@ -180,10 +184,10 @@ class Repository:
                 yield b"", 0, b""
                 continue
             end = stdout.index(b"\n", at)
-            _, kind, words = stdout[at:end].split(b" ")
+            oid, kind, words = stdout[at:end].split(b" ")
             at, size = end + 1, int(words)
             if how == "--batch-check":
-                yield kind, size, b""
+                yield kind, size, oid
             else:
                 yield kind, size, stdout[at : at + size]
                 at += size + 1

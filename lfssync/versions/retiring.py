@@ -2,8 +2,9 @@
 
 Beside the pass, which then brings the commit to the remote. Nothing is lost: the commit before has everything, and its
 message says so. The one thing to know: by itself this touches only checkpoints that it has seen in this very
-directory, so what others bring to the same branch is theirs; and while the directory has no checkpoint at all, which
-may be a disk that is not mounted, it does nothing.
+directory, and that are on the branch as they were here, so what others bring to the same branch is theirs, under
+whatever name; and while the directory has no checkpoint at all, which may be a disk that is not mounted, it does
+nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +21,7 @@ from lfssync.answers import Version
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
 from lfssync.git.fastimport import Edit, FastImport
 from lfssync.git.reconcile import place
+from lfssync.git.repository import Repository
 from lfssync.line import pipeline
 from lfssync.line.delivery import Delivery
 from lfssync.line.pipeline import Order
@@ -142,12 +144,17 @@ def _after_pass(mirror: Mirror, state_dir: Path, result: PassResult, head: str, 
     with held(state_dir, _LOCK_WAIT_S, session.stop), Store(state_dir / "state.db") as store:
         bench = open_bench(mirror, state_dir, store, session)
         here = _here(store, mirror)
-        seen = _memory(store, mirror)[1] | here
+        refs = bench.refs()
+        seen = _memory(store, mirror)[1]
+        at_tip = _trees(bench.repository, head, mirror, seen.keys() | here)
+        in_directory = _trees(bench.repository, refs.mirrored, mirror, here)
+        seen |= {folder: tree for folder, tree in in_directory.items() if at_tip.get(folder) == tree}
         done = None
-        if bench.copy is None and here and bench.refs().head == head:
-            done = _retired(bench, store, mirror, seen)
+        if bench.copy is None and here and refs.head == head:
+            ours = {folder for folder, tree in seen.items() if tree in ("", at_tip.get(folder))}
+            done = _retired(bench, store, mirror, ours | here)
         gone = {one.folder for one in done.leaving} if done else set()
-        folders = sorted(os.fsdecode(folder) for folder in seen - gone)
+        folders = {os.fsdecode(folder): tree for folder, tree in sorted(seen.items()) if folder not in gone}
         with store.transaction():
             after = [done.commit if done and done.commit else head, store.fact(_PICTURE_FACT)]
             store.record_facts({_FACT: {"of": place(mirror), "after": after, "seen": folders}})
@@ -158,12 +165,26 @@ def _after_pass(mirror: Mirror, state_dir: Path, result: PassResult, head: str, 
     return replace(result, commit=delivered.commit, receipt=delivered.receipt, warnings=warnings)
 
 
-def _memory(store: Store, mirror: Mirror) -> tuple[object, set[bytes]]:
-    """At which commit and picture of the directory this was done last, and which folders were ever seen in it."""
+def _memory(store: Store, mirror: Mirror) -> tuple[object, dict[bytes, str]]:
+    """At which commit and picture of the directory this was done last, and the tree of each folder ever seen in it.
+
+    Releases before the trees were noted knew the names only; the tree is empty then.
+    """
     found = store.fact(_FACT)
     if not isinstance(found, dict) or found.get("of") != place(mirror):
-        return None, set()
-    return found["after"], {os.fsencode(folder) for folder in found["seen"]}
+        return None, {}
+    seen = found["seen"]
+    names = seen if isinstance(seen, dict) else dict.fromkeys(seen, "")
+    return found["after"], {os.fsencode(folder): tree for folder, tree in names.items()}
+
+
+def _trees(repository: Repository, commit: str | None, mirror: Mirror, folders: Iterable[bytes]) -> dict[bytes, str]:
+    """The trees of the mirror's folders in a commit, of those that are there."""
+    if commit is None:
+        return {}
+    wanted = list(folders)
+    oids = repository.oids([commit.encode() + b":" + _prefix(mirror) + folder for folder in wanted])
+    return {folder: oid for folder, oid in zip(wanted, oids, strict=True) if oid}
 
 
 def _require_policy(mirror: Mirror) -> None:

@@ -85,6 +85,30 @@ def test_what_others_bring_is_theirs_until_a_person_asks(tmp_path: Path) -> None
     assert at_tip(one) == names(30, 40)
 
 
+def test_what_another_directory_has_under_the_same_name_stays(tmp_path: Path) -> None:
+    one, other = site_at(tmp_path, "one"), Site.make(tmp_path, "other", remote=tmp_path / "one.git")
+    one.put({**checkpoint(100), **checkpoint(200)})
+    other.put(dict.fromkeys(checkpoint(100), b"of another run"))
+    for step in (300, 400):
+        one.put(checkpoint(step))
+    one.put({**gone(100), **gone(200)})
+    assert at_tip(one) == names(100, 300, 400)
+    assert other.sync().warnings == ()
+    other_files = tree(other.directory)
+    assert {name for name in other_files if name.startswith(b"checkpoint-100/")}
+    assert git("show", "main:checkpoint-100/w", cwd=one.remote) == b"of another run"
+
+
+def test_what_is_deleted_piece_by_piece_leaves_as_well(tmp_path: Path) -> None:
+    site = site_at(tmp_path)
+    for step in (100, 200, 300):
+        site.put(checkpoint(step))
+    (first, *_) = gone(100)
+    site.put({first: None})
+    site.put(gone(100))
+    assert at_tip(site) == names(200, 300)
+
+
 def test_a_directory_without_checkpoints_is_no_reason(tmp_path: Path) -> None:
     site = site_at(tmp_path)
     site.put({b"a": b"1", **checkpoint(1), **checkpoint(2), **checkpoint(3), **checkpoint(4)})
