@@ -7,8 +7,10 @@ The one thing to know: nothing here looks at the disk, so a place that is named 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -174,3 +176,21 @@ def _digest(raw: bytes) -> str:
     import hashlib  # loads OpenSSL, which an ordinary start has no need of
 
     return hashlib.sha256(raw).hexdigest()
+
+
+class PipeError(OSError):
+    """What should be a file is something that would keep its reader waiting."""
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Opens a file for `open`; what has no end by itself, such as a pipe, is refused instead of waited for.
+
+    Raises:
+        PipeError: It is a pipe or a socket.
+        OSError: It cannot be opened.
+    """
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise PipeError(errno.EINVAL, "it is a pipe and no file", path)
+    return fd

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from lfssync.configuration.patterns import (
     Claims,
     MirrorPattern,
     complete,
+    escape,
     is_pattern,
+    matches,
     resolve_branch,
     resolve_into,
     resolve_remote,
@@ -47,7 +49,7 @@ from lfssync.configuration.telling import KEYS, Telling, telling
 from lfssync.configuration.tomllines import line_of, syntax_error_line
 from lfssync.errors import TransientError, UserError
 from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind
-from lfssync.places import Places, check_name, mirror_name
+from lfssync.places import PipeError, Places, check_name, mirror_name, without_waiting
 from lfssync.rules.releaserules import filled
 
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
@@ -88,10 +90,11 @@ def read_text(file: Path) -> str:
         TransientError: The disk failed.
     """
     try:
-        raw = file.read_bytes()
+        with open(file, "rb", opener=without_waiting) as opened:
+            raw = opened.read()
     except FileNotFoundError:
         return ""
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except (PermissionError, IsADirectoryError, NotADirectoryError, PipeError) as error:
         raise UserError(f"cannot read {file}: {error.strerror}", "check the path and its permissions") from error
     except OSError as error:
         raise TransientError(f"cannot read {file}: {error.strerror}", "check the disk") from error
@@ -124,7 +127,19 @@ def parse(text: str, file: Path, places: Places) -> Configuration:
         if conflict:
             raise UserError(f"{file}:{line_of(text, ('mirror', index))}: {conflict.message}", conflict.remedy)
     patterns = (replace(entry, explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
-    return Configuration(file, mirrors, tuple(patterns), telling(_top(text, file), places))
+    top = _top(text, file)
+    told = telling(top, places)
+    if told.metrics_file is not None:
+        _check_metrics_file(top.below("daemon"), told.metrics_file, found)
+    return Configuration(file, mirrors, tuple(patterns), told)
+
+
+def _check_metrics_file(source: Table, file: Path, found: Iterable[Mirror | MirrorPattern]) -> None:
+    """Refuse a file that would be news of the very mirror whose news it tells, every time it is written."""
+    for entry in found:
+        glob = entry.glob if isinstance(entry, MirrorPattern) else escape(str(entry.path))
+        if any(matches(glob, folder) for folder in file.parents):
+            source.refuse(UserError(f"metrics_file: {file} is in a mirrored directory", "put it elsewhere"), KEYS[1])
 
 
 def _moves_anothers_branch(mirror: Mirror, mirrors: Sequence[Mirror]) -> UserError | None:

@@ -78,6 +78,12 @@ def unescape(path: str) -> str:
     return _ESCAPED_WILD.sub(r"\1", path)
 
 
+def matches(glob: str, path: Path) -> bool:
+    """Whether a pattern makes a mirror of a path, if that is a folder."""
+    wanted, parts = PurePosixPath(glob).parts, path.parts
+    return len(wanted) == len(parts) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
 def expand(pattern: MirrorPattern, places: Places) -> list[Mirror]:
     """The mirrors that one pattern makes at the moment, sorted by path.
 

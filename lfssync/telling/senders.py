@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lfssync.configuration.telling import Target, webhook
 from lfssync.errors import LfssyncError, StoppedError, TransientError, UserError
+from lfssync.places import without_waiting
 from lfssync.telling.letters import Letter
 
 QUEUE = 32
@@ -136,7 +137,7 @@ def address_of(target: Target) -> str:
     if target.webhook_file is None:
         return target.webhook
     try:
-        with open(target.webhook_file, encoding="utf-8") as file:
+        with open(target.webhook_file, encoding="utf-8", opener=without_waiting) as file:
             text = file.read(ADDRESS_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"

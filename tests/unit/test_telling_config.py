@@ -87,6 +87,16 @@ def test_what_is_no_address_for_metrics(text: str) -> None:
         ('metrics = "x"', 'config.toml:1: unknown key "metrics" at the top of the file', "put it into [daemon]"),
         ('daemon = "x"', "config.toml:1: daemon: must be a table", ""),
         ('[daemon]\nmetrics_file = "/tmp/x"', "config.toml:2: metrics_file: /tmp/x does not end in .prom", ""),
+        (
+            '[daemon]\nmetrics_file = "/d/a/x.prom"\n[[mirror]]\npath = "/d"',
+            "config.toml:2: metrics_file: /d/a/x.prom is in a mirrored directory",
+            "put it elsewhere",
+        ),
+        (
+            '[[mirror]]\npath = "/out/*/run-?"\n[daemon]\nmetrics_file = "/out/a/run-1/deep/x.prom"',
+            "config.toml:4: metrics_file: /out/a/run-1/deep/x.prom is in a mirrored directory",
+            "put it elsewhere",
+        ),
         ('[daemon]\nmetrics_file = "x.prom"', "config.toml:2: metrics_file: 'x.prom' is not absolute", ""),
         ("[notify]\ndesktop = true", "config.toml:1: notify: must be an array of tables", "[["),
         ("[[notify]]", "config.toml:1: [[notify]] does not say whom", "give one of webhook"),
