@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 BUILT_IN_PATTERNS: tuple[str, ...] = (
     # Written under this name and renamed when complete; the rename is what we mirror.
@@ -157,23 +157,28 @@ class IgnoreRules:
         return rules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Rule:
     """One line of a rule list.
 
     Args:
         glob: The pattern without its marks: leading `!`, trailing `/`.
-        regex: Matches the whole base name or the whole relative path.
+        pattern: The regular expression for the whole base name or the whole relative path.
         negated: The line brings matches back.
         dir_only: It is about directories only.
         by_name: It looks at the base name, in any directory below.
     """
 
     glob: bytes
-    regex: re.Pattern[bytes]
+    pattern: bytes
     negated: bool
     dir_only: bool
     by_name: bool
+
+    @cached_property
+    def regex(self) -> re.Pattern[bytes]:
+        """The same to be asked; few rules ever are, and to compile them all takes longer than many a scan."""
+        return re.compile(self.pattern, re.DOTALL)
 
 
 class _RuleList:
@@ -181,7 +186,7 @@ class _RuleList:
 
     def __init__(self, rules: Iterator[_Rule]) -> None:
         self._last_first = tuple(rules)[::-1]
-        names = {rule.glob: rule.regex for rule in self._last_first if rule.by_name}
+        names = {rule.glob: rule.pattern for rule in self._last_first if rule.by_name}
         literal = {glob for glob in names if _is_literal(glob)}
         suffixed = {glob for glob in names if glob.startswith(b"*") and _is_literal(glob[1:])}
         prefixed = {glob for glob in names if glob.endswith(b"*") and _is_literal(glob[:-1])}
@@ -189,8 +194,8 @@ class _RuleList:
         self._literals = frozenset(literal)
         self._suffixes = tuple(glob[1:] for glob in suffixed)
         self._prefixes = tuple(glob[:-1] for glob in prefixed)
-        self._other_names = _any_of([regex for glob, regex in names.items() if glob in other])
-        self._paths = _any_of([rule.regex for rule in self._last_first if not rule.by_name])
+        self._other_names = _any_of([pattern for glob, pattern in names.items() if glob in other])
+        self._paths = _any_of([rule.pattern for rule in self._last_first if not rule.by_name])
 
     def verdict(self, name: bytes, path: bytes, base: int, is_dir: bool) -> bool | None:
         """True for ignored, False for brought back, None when no line speaks of it; rules see `path[base:]`."""
@@ -224,10 +229,10 @@ def _is_literal(glob: bytes) -> bool:
     return not any(c in _GLOB_SPECIAL for c in glob)
 
 
-def _any_of(regexes: list[re.Pattern[bytes]]) -> re.Pattern[bytes] | None:
-    if not regexes:
+def _any_of(patterns: list[bytes]) -> re.Pattern[bytes] | None:
+    if not patterns:
         return None
-    return re.compile(b"|".join(b"(?:%b)" % regex.pattern for regex in regexes), re.DOTALL)
+    return re.compile(b"|".join(b"(?:%b)" % pattern for pattern in patterns), re.DOTALL)
 
 
 def _rules(text: bytes) -> Iterator[_Rule]:
@@ -244,9 +249,9 @@ def _rules(text: bytes) -> Iterator[_Rule]:
         dir_only = glob.endswith(b"/")
         glob = glob[: len(glob) - dir_only]
         by_name = b"/" not in glob
-        regex = _translated(glob if by_name else glob.removeprefix(b"/"))
-        if glob and regex is not None:
-            yield _Rule(glob, re.compile(regex, re.DOTALL), negated, dir_only, by_name)
+        pattern = _translated(glob if by_name else glob.removeprefix(b"/"))
+        if glob and pattern is not None:
+            yield _Rule(glob, pattern, negated, dir_only, by_name)
 
 
 _KEPT = re.compile(rb"(?: *(?:\\.|[^ \\]))*(?: *\\\Z)?", re.DOTALL)
@@ -347,4 +352,15 @@ def _bracket(glob: bytes, at: int) -> tuple[bytes, int] | None:
         low = 0 if is_range else byte
         at += 1
     matching = sorted(_NAME_BYTES - members if negated else _NAME_BYTES & members)
-    return b"[%b]" % b"".join(b"\\x%02x" % byte for byte in matching) if matching else b"(?!)", at + 1
+    return b"[%b]" % _ranges(matching) if matching else b"(?!)", at + 1
+
+
+def _ranges(members: list[int]) -> bytes:
+    """Bytes in their order as the inside of a character class; ranges are compiled in a fraction of the time."""
+    ranges: list[list[int]] = []
+    for byte in members:
+        if ranges and byte == ranges[-1][1] + 1:
+            ranges[-1][1] = byte
+        else:
+            ranges.append([byte, byte])
+    return b"".join(b"\\x%02x-\\x%02x" % (first, last) for first, last in ranges)
