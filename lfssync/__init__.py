@@ -2,7 +2,8 @@
 
 This module is what other programs import: `push` for one delivery, the values it answers with, and the errors it
 raises. The one thing to know: `push` needs no configuration and no daemon, and returns only after the remote itself has
-confirmed the commit and every LFS object behind it.
+confirmed the commit and every LFS object behind it. What only its answers need is loaded when it is first named: every
+command of `lfssync` begins by importing this module.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Login, PushResult, Release
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Monitor, Plan, Progress, Receipt, silent
 
 if TYPE_CHECKING:
+    from lfssync.results import Login, PushResult, Release
     from lfssync.service.saving import Saveable
 
 __version__ = "0.1.0"
@@ -38,6 +39,21 @@ __all__ = [
     "login",
     "push",
 ]
+
+if not TYPE_CHECKING:  # or every name that is mistyped would pass the type checker
+
+    def __getattr__(name: str) -> object:
+        """The values of `results`, at the first use. Source: PEP 562."""
+        if name not in ("Login", "PushResult", "Release"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from lfssync import results
+
+        globals().update({one: getattr(results, one) for one in ("Login", "PushResult", "Release")})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def push(  # noqa: PLR0913 (keywords, each with a default)

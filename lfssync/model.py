@@ -4,6 +4,9 @@ Every step of the pass (`scan` -> `settle` -> `stage` -> secure -> commit -> pus
 and returns the next; all of those values are defined here, so this module is the vocabulary of the program.
 The one thing to know: paths inside a mirror are `bytes`, relative to the mirrored directory, with `/` between the
 parts, because file names on Linux are bytes and not text.
+
+What exists once for each file is a NamedTuple: as frozen as the others, and made in a fraction of the time; a frozen
+dataclass also takes half a millisecond of every start to define.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from lfssync.rules.windows import Window
 from lfssync.wishes import KEEPS_ALL, Keep, Rule
@@ -151,8 +155,7 @@ class Mirror:
     """True when no remote was named: a bare repository of our own, created on first use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What `lstat` says about a file; a moved signature means a change. See stat(2)."""
 
     size_bytes: int
@@ -179,8 +182,7 @@ class Signature:
         return "100755" if self.mode & 0o100 else "100644"
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """Which part of the tree to look at.
 
     Args:
@@ -193,8 +195,7 @@ class Hint:
 EVERYTHING = Hint(None)
 
 
-@dataclass(frozen=True, slots=True)
-class LfsObject:
+class LfsObject(NamedTuple):
     """An LFS object by name: 64 lower-case hex digits of sha256, and its size (always above 0)."""
 
     oid: str
@@ -206,8 +207,7 @@ class LfsObject:
         return b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (oid, size)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What is recorded about a mirrored path: the git entry, and the signature it was read under.
 
     Args:
@@ -223,8 +223,7 @@ class Known:
     signature: Signature | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A path whose signature differs from the recorded one."""
 
     path: bytes
@@ -232,8 +231,7 @@ class Change:
     known: Known | None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What a scan found.
 
     Args:
@@ -346,8 +344,7 @@ class PassResult:
         return bool(self.added or self.changed or self.removed)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Progress: what a phase is about to move, so that totals and time left can be shown."""
 
     state: State
@@ -355,8 +352,7 @@ class Plan:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Progress: one file's standing within a phase; `done_bytes` only grows and ends at `size_bytes`."""
 
     state: State

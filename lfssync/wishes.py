@@ -7,8 +7,8 @@ by `releaserules.filled` alone, which knows a few fields and nothing about objec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 MARKER = "RELEASE"
 """The file whose first line names a release, unless the configuration names another."""
@@ -31,8 +31,7 @@ class When(StrEnum):
     """A checkpoint came whose metric is better than that of all before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What is released when.
 
     Args:
@@ -59,8 +58,7 @@ class Rule:
         return "\0".join((self.when, self.name, self.branch, better, file))
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """Which checkpoints stay at the tip of the branch when they are gone from the directory; all of them by default.
 
     Args:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import NoReturn
 
@@ -72,15 +71,21 @@ def _run(words: list[str]) -> int:
         command, arguments = _parse(words)
     except SystemExit as end:  # --help and --version have printed their answer
         return int(end.code or 0)
-    with _stopped_by_signals(), _logs_on_standard_error(command, arguments):
+    logs = nullcontext() if _is_silent(command, arguments) else _logs_on_standard_error(command, arguments)
+    with _stopped_by_signals(), logs:
         return _call(command, arguments)
+
+
+def _is_silent(command: Command, arguments: argparse.Namespace) -> bool:
+    """Whether nothing of the command ever logs, so that logging need not be loaded before it answers."""
+    return command.name in ("list", "status") and not arguments.verbose
 
 
 def _call(command: Command, arguments: argparse.Namespace) -> int:
     from lfssync.commandline import commands
     from lfssync.places import Places
 
-    return commands.FUNCTIONS[command.name](arguments, Places.from_environment(os.environ, arguments.config))
+    return commands.function_of(command.name)(arguments, Places.from_environment(os.environ, arguments.config))
 
 
 def _complete(words: Sequence[str]) -> int:
@@ -103,6 +108,7 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         import textwrap
 
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
         lines = (self.description or "").splitlines()
         self.description = "\n".join(textwrap.fill(line, _HELP_CHARACTERS) for line in lines)
         return super().format_help()
@@ -114,7 +120,8 @@ def _parse(words: list[str]) -> tuple[Command, argparse.Namespace]:
     while at < len(words) and words[at].startswith("-"):
         at += 2 if words[at] == "--config" else 1
     parsed = argparse.Namespace(config=None, verbose=False)
-    _read(_global_parser(), GLOBAL_OPTIONS, words[:at], parsed)
+    if at:
+        _read(_global_parser(), GLOBAL_OPTIONS, words[:at], parsed)
     if at >= len(words):
         raise UserError("no command given", "see lfssync --help")
     command = command_named(words[at])
@@ -138,6 +145,8 @@ def _read(
         raise UserError("login takes no token as an argument", "type it at the prompt, and revoke one that stood here")
     if not unknown[0].startswith("-"):
         if parser.prog == "lfssync add" and os.path.isdir(unknown[0]):  # the shell has made folders of ~/runs/*
+            import shlex
+
             pattern = shlex.quote(os.path.join(os.path.dirname(unknown[0]), "*"))
             remedy = f"quote a pattern, so that the shell leaves it alone: lfssync add {pattern}"
             raise UserError("add takes one directory", remedy)
@@ -170,8 +179,13 @@ def _command_parser(command: Command) -> argparse.ArgumentParser:
     return parser
 
 
+def _blind_formatter(prog: str) -> argparse.HelpFormatter:
+    """What argparse tries each argument on; one that measures the terminal has to load a lot for it."""
+    return argparse.HelpFormatter(prog, width=_HELP_CHARACTERS)
+
+
 def _parser(prog: str, usage: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser without arguments. The usage is given, because argparse would measure the terminal each time for it."""
+    """A parser without arguments. Nothing but its help measures the terminal, so the usage is given."""
     parser = _Parser(
         prog=prog,
         usage=usage,
@@ -179,7 +193,7 @@ def _parser(prog: str, usage: str, description: str, epilog: str) -> argparse.Ar
         epilog=epilog,
         add_help=False,
         allow_abbrev=False,  # an abbreviation in a script would break when another option is added
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_blind_formatter,
     )
     parser.add_argument(*HELP_OPTION.names, action="help", help=HELP_OPTION.help)
     return parser

@@ -1,7 +1,8 @@
 """The commands: each reads its arguments, lets `operations` do the work, and says what came of it.
 
-It stands outside the line, between `cli` (which calls these) and `operations` (which knows pass, daemon and store). The
-one thing to know: everything heavy is imported inside the functions, because `status` must answer at once.
+It stands outside the line, between `cli` (which calls these) and `operations` (which knows pass, daemon and store);
+half of the commands are in modules beside it. The one thing to know: a command loads what itself needs and nothing
+else, because `status` must answer at once. So the table names functions, and what is heavy is imported inside of them.
 """
 
 from __future__ import annotations
@@ -10,21 +11,10 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
-from lfssync.commandline import (
-    addcommand,
-    cardcommand,
-    choosing,
-    logincommands,
-    notifycommand,
-    pacecommands,
-    scrubcommand,
-    servicecommands,
-    statuscommand,
-    terminal,
-    versioncommands,
-)
+from lfssync.commandline import choosing, terminal
 from lfssync.errors import LfssyncError, NotDoneError, UserError
 from lfssync.model import Mirror, PassResult
 from lfssync.places import Places
@@ -139,6 +129,8 @@ def wait(arguments: Namespace, places: Places) -> int:
 
 def scrub(arguments: Namespace, places: Places) -> int:
     """Look at all LFS objects on the remotes."""
+    from lfssync.commandline import scrubcommand
+
     mirrors = choosing.all_mirrors(places)
     wanted = [choosing.named(mirrors, arguments.name)] if arguments.name else mirrors
     return scrubcommand.scrub(wanted, arguments, places, lambda name: choosing.monitor(arguments, name))
@@ -146,7 +138,7 @@ def scrub(arguments: Namespace, places: Places) -> int:
 
 def push(arguments: Namespace, places: Places) -> int:
     """Deliver a directory once."""
-    from lfssync.commandline import output
+    from lfssync.commandline import addcommand, output
     from lfssync.service import operations
 
     directory = Path(arguments.directory)
@@ -195,35 +187,45 @@ def complete(words: Sequence[str], places: Callable[[str | None], Places]) -> in
     return 0
 
 
-FUNCTIONS: dict[str, Callable[[Namespace, Places], int]] = {
-    "add": addcommand.add,
-    "remove": remove,
-    "list": list_mirrors,
-    "status": statuscommand.status,
-    "pause": pacecommands.pause,
-    "resume": pacecommands.resume,
-    "doctor": doctor,
-    "notify": notifycommand.notify,
-    "sync": sync,
-    "wait": wait,
-    "scrub": scrub,
-    "push": push,
-    "run": run,
-    "service": servicecommands.service,
-    "tag": versioncommands.tag,
-    "tags": versioncommands.tags,
-    "log": versioncommands.log,
-    "diff": versioncommands.diff,
-    "show": versioncommands.show,
-    "restore": versioncommands.restore,
-    "retire": versioncommands.retire,
-    "card": cardcommand.card,
-    "login": logincommands.login,
-    "logout": logincommands.logout,
-    "whoami": logincommands.whoami,
-    "completion": completion,
+FUNCTIONS = {
+    "add": "addcommand:add",
+    "remove": "commands:remove",
+    "list": "commands:list_mirrors",
+    "status": "statuscommand:status",
+    "pause": "pacecommands:pause",
+    "resume": "pacecommands:resume",
+    "doctor": "commands:doctor",
+    "notify": "notifycommand:notify",
+    "sync": "commands:sync",
+    "wait": "commands:wait",
+    "scrub": "commands:scrub",
+    "push": "commands:push",
+    "run": "commands:run",
+    "service": "servicecommands:service",
+    "tag": "versioncommands:tag",
+    "tags": "versioncommands:tags",
+    "log": "versioncommands:log",
+    "diff": "versioncommands:diff",
+    "show": "versioncommands:show",
+    "restore": "versioncommands:restore",
+    "retire": "versioncommands:retire",
+    "card": "cardcommand:card",
+    "login": "logincommands:login",
+    "logout": "logincommands:logout",
+    "whoami": "logincommands:whoami",
+    "completion": "commands:completion",
 }
-"""What runs for each command of `grammar`."""
+"""Which function runs for each command of `grammar`, as `MODULE:FUNCTION`; the modules are those beside this one."""
+
+Function = Callable[[Namespace, Places], int]
+"""A command: takes its arguments and where everything is, answers with the exit code."""
+
+
+def function_of(name: str) -> Function:
+    """The function of a command; loads its module."""
+    module, _, function = FUNCTIONS[name].partition(":")
+    found: Function = getattr(import_module(f"lfssync.commandline.{module}"), function)
+    return found
 
 
 def _unfinished(mirror: Mirror, result: PassResult) -> int:

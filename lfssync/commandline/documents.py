@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lfssync import __version__
-from lfssync.answers import Headway, MirrorStatus, Scrubbed
+from lfssync.answers import Headway, MirrorStatus
 from lfssync.model import Deferred, PassResult
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lfssync.errors import LfssyncError
     from lfssync.line.findings import Finding
     from lfssync.model import Mirror
+    from lfssync.results import Scrubbed
 
 Document = dict[str, Any]
 """What `--json` prints: dicts, lists, strings, numbers and None."""
@@ -189,5 +190,7 @@ def scrub_document(name: str, scrubbed: Scrubbed) -> Document:
 
 def unscrubbed_document(name: str, error: LfssyncError) -> Document:
     """One mirror in the answer of `scrub --json`, when its remote could not be asked; the keys of `scrub_document`."""
+    from lfssync.results import Scrubbed
+
     empty = scrub_document(name, Scrubbed(0, 0, 0, (), (), (), (), None))
     return {**empty, "error": {"kind": error.kind, "message": exact(error.message), "remedy": exact(error.remedy)}}

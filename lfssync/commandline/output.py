@@ -15,9 +15,10 @@ from lfssync.commandline.terminal import Line, Span, Style, cells, escape, line
 from lfssync.model import Deferred, PassResult, human_bytes, show
 
 if TYPE_CHECKING:
-    from lfssync.answers import DaemonInfo, Login, Logout, PushResult, Scrubbed
+    from lfssync.answers import DaemonInfo
     from lfssync.line.findings import Finding
     from lfssync.model import Mirror
+    from lfssync.results import Login, Logout, PushResult, Scrubbed
 
 SHORT_OID = 7
 SHORT_LFS_OID = 10

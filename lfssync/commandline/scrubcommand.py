@@ -10,11 +10,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from lfssync.answers import Scrubbed
 from lfssync.commandline import terminal
 from lfssync.errors import BlockedError, LfssyncError, UserError
 from lfssync.model import Mirror, Monitor
 from lfssync.places import Places
+from lfssync.results import Scrubbed
 
 
 def scrub(

@@ -10,7 +10,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 
 from lfssync.answers import DaemonInfo, MirrorStatus
 from lfssync.commandline import choosing, terminal
@@ -35,7 +34,7 @@ def status(arguments: Namespace, places: Places) -> int:
     def look_again() -> tuple[list[MirrorStatus], DaemonInfo]:
         refused: list[str] = []
         statuses, daemon = look(lambda error: refused.append(str(error)))
-        return statuses, replace(daemon, complaints=tuple(dict.fromkeys((*daemon.complaints, *refused))))
+        return statuses, daemon._replace(complaints=tuple(dict.fromkeys((*daemon.complaints, *refused))))
 
     if arguments.watch:
         if arguments.json:

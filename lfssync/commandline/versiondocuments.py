@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lfssync import __version__
-from lfssync.answers import Difference, LogEntry, Tensor, TensorChange, Version
+from lfssync.answers import LogEntry
 from lfssync.commandline.documents import Document, exact, exact_path, iso_time
+from lfssync.results import Difference, Tensor, TensorChange, Version
 
 if TYPE_CHECKING:
-    from lfssync.answers import Revision
+    from lfssync.results import Revision
     from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing
 

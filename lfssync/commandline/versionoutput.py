@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lfssync.answers import Difference, LogEntry, LogKind, TensorChange, Version
+from lfssync.answers import LogEntry, LogKind
 from lfssync.commandline.output import SHORT_LFS_OID, SHORT_OID, columns, files, local_time, short
 from lfssync.commandline.terminal import Line, Span, Style, line
 from lfssync.model import human_bytes, show
+from lfssync.results import Difference, TensorChange, Version
 
 if TYPE_CHECKING:
-    from lfssync.answers import Release, Revision
+    from lfssync.results import Release, Revision
     from lfssync.versions.restore import RestoreResult
     from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing

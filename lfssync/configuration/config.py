@@ -4,6 +4,8 @@ Stands below the line: a `Configuration` is where every run begins. What is wron
 line, never skipped or guessed, because a mis-spelt key that is passed over means files that are not mirrored.
 The one thing to know: `parse` looks at the text alone. Whether directories meet through symlinks only the disk can
 tell, so whoever starts passes calls `check_directories` as well.
+
+Every command reads the configuration; what only `tag` and `keep` need is imported where they are met.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from lfssync.configuration.patterns import (
     resolve_remote,
     unescape,
 )
-from lfssync.configuration.releasesettings import keep_policy, release_rules
 from lfssync.configuration.settings import (
     absolute_path,
     choice,
@@ -50,7 +51,7 @@ from lfssync.configuration.tomllines import line_of, syntax_error_line
 from lfssync.errors import TransientError, UserError
 from lfssync.model import CardPolicy, CreatePolicy, DeletePolicy, IncompletePolicy, Mirror, TransferKind
 from lfssync.places import PipeError, Places, check_name, mirror_name, without_waiting
-from lfssync.rules.releaserules import filled
+from lfssync.wishes import Keep, Rule
 
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
 
@@ -143,7 +144,7 @@ def _check_metrics_file(source: Table, file: Path, found: Iterable[Mirror | Mirr
 
 
 def _moves_anothers_branch(mirror: Mirror, mirrors: Sequence[Mirror]) -> UserError | None:
-    moved = {filled(rule.branch, {"name": mirror.name}) for rule in mirror.tag if rule.branch}
+    moved = {_moved_branch(rule, mirror.name) for rule in mirror.tag if rule.branch}
     for other in mirrors:
         if other.remote == mirror.remote and other.branch in moved:
             return UserError(
@@ -263,10 +264,29 @@ def _template(source: Table, name: str, places: Places) -> Mirror:
         )
         source.refuse(error, "keep")
     for rule in template.tag:
-        if rule.branch and filled(rule.branch, {"name": name}) == resolve_branch(template.branch, name):
+        if rule.branch and _moved_branch(rule, name) == resolve_branch(template.branch, name):
             error = UserError(f"tag: {rule.branch!r} is the branch that is mirrored", "name another branch to move")
             source.refuse(error, "tag")
     return template
+
+
+def _moved_branch(rule: Rule, name: str) -> str | None:
+    """The branch that a rule of a mirror moves."""
+    from lfssync.rules.releaserules import filled
+
+    return filled(rule.branch, {"name": name})
+
+
+def _release_rules(value: Any) -> tuple[Rule, ...]:
+    from lfssync.configuration.releasesettings import release_rules
+
+    return release_rules(value)
+
+
+def _keep_policy(value: Any) -> Keep:
+    from lfssync.configuration.releasesettings import keep_policy
+
+    return keep_policy(value)
 
 
 def _check_times(source: Table, template: Mirror) -> None:
@@ -315,8 +335,8 @@ _KEYS: dict[str, Callable[[Any], object]] = {
     "headroom": size,
     "offline_limit": size,
     "shutdown_grace": duration,
-    "tag": release_rules,
-    "keep": keep_policy,
+    "tag": _release_rules,
+    "keep": _keep_policy,
 }
 """What may stand in `[[mirror]]` and `[defaults]`, and what makes a value of it."""
 

@@ -15,8 +15,9 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from lfssync.errors import LfssyncError, TransientError, UserError
 from lfssync.model import Mirror
@@ -50,8 +51,7 @@ class MirrorPattern:
     explicit: tuple[Mirror, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What patterns match at the moment.
 
     Args:
@@ -271,16 +271,15 @@ def _in_folder(pattern: MirrorPattern, path: Path, error: UserError) -> UserErro
     return UserError(f"{pattern.origin}: folder {str(path)!r}: {error.message}", error.remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
+class _Walk(NamedTuple):
     """A way through the disk: what was found, with the names that wild cards matched, and where it was looked for."""
 
     found: list[tuple[Path, tuple[str, ...]]]
-    looked_into: list[Path] = field(default_factory=list)
+    looked_into: list[Path]
 
 
 def _walk(glob: str, refused: list[LfssyncError]) -> _Walk:
-    walk = _Walk([(Path("/"), ())])
+    walk = _Walk([(Path("/"), ())], [])
     for part in PurePosixPath(glob).parts[1:]:
         here = list(walk.found)
         walk.found.clear()

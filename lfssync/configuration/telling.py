@@ -10,7 +10,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lfssync.configuration.patterns import unescape
@@ -35,8 +35,7 @@ class Occasion(StrEnum):
     RELEASE = "release"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where to listen: an IP address and a port."""
 
     host: str
@@ -79,8 +78,7 @@ class Target:
         return f"command {self.command[0]}" if self.command else "desktop"
 
 
-@dataclass(frozen=True, slots=True)
-class Telling:
+class Telling(NamedTuple):
     """What the daemon tells.
 
     Args:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lfssync.answers import Login, Logout
 from lfssync.configuration import config
 from lfssync.credentials import Credential
 from lfssync.credentials.answering import split
@@ -30,6 +29,7 @@ from lfssync.hosts.api import basic
 from lfssync.hosts.known import host_of, recognised
 from lfssync.hosts.plain import PlainHost
 from lfssync.places import Places
+from lfssync.results import Login, Logout
 from lfssync.rules.remotes import RemoteKind, hub_endpoint, is_loopback, mask, parse_remote
 from lfssync.web.trust import Trust, git_settings
 

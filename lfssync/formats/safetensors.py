@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import struct
 
-from lfssync.answers import Tensor
 from lfssync.formats.reading import Finding, Reader, unknown
+from lfssync.results import Tensor
 
 _LENGTH_BYTES = 8
 _HEADER_MAX_BYTES = 100_000_000

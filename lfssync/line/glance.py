@@ -10,8 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.line.scan import scan
@@ -22,8 +22,7 @@ LOOK_FOR_S = 0.5
 """So long all directories together may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """What a look found.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from lfssync.formats import has_check
@@ -121,7 +121,7 @@ class Intake:
     def _without_locked(self, changes: Changes) -> tuple[Changes, list[Deferred]]:
         """Leave at the remote what was removed here but is locked there by somebody."""
         free, held = self.bench.securing.removable(self._leaving(changes.removed))
-        return (replace(changes, removed=free), held) if held else (changes, held)
+        return (changes._replace(removed=free), held) if held else (changes, held)
 
     def prepare(self, root_fd: int, head: str | None, changes: Changes, scanned_at: float) -> list[Staged]:
         """Read only what is large, settled and complete by itself, and bring it to the remote; see `take`."""

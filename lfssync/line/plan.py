@@ -7,7 +7,7 @@ the attributes file we compose; the *mirrored* picture gets the directory exactl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lfssync.git.fastimport import Edit
 from lfssync.model import Change, Deferred, DeletePolicy, Known, Staged
@@ -111,7 +111,7 @@ def still_unread(reclassified: Sequence[Change], deferred: Sequence[Deferred]) -
     """What to record about unchanged files that were to be read again and could not be: they are read next time."""
     waiting = {one.path for one in deferred}
     return {
-        change.path: replace(change.known, signature=None)
+        change.path: change.known._replace(signature=None)
         for change in reclassified
         if change.known is not None and change.path in waiting
     }

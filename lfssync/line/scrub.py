@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lfssync.answers import LostObject, Scrubbed
 from lfssync.errors import LfssyncError
 from lfssync.git.fastimport import blob_oid
 from lfssync.line.classification import is_text_like_a_pointer
@@ -23,6 +22,7 @@ from lfssync.model import LfsObject, Mirror, Plan, State, show
 from lfssync.records.lock import held
 from lfssync.records.report import Report, last_scrub
 from lfssync.records.store import Store
+from lfssync.results import LostObject, Scrubbed
 from lfssync.rules.scrubplan import all_seen_since, longest_unseen, portion
 from lfssync.transfer.bare import BareTransfer
 from lfssync.transfer.copying import workroom

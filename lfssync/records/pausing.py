@@ -11,9 +11,8 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lfssync.errors import BlockedError, NotDoneError, TransientError
 from lfssync.model import Mirror
@@ -28,8 +27,7 @@ _EPOCHS = range(1, 1 << 40)
 """Moments that a clock can show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """A mirror is paused.
 
     Args:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lfssync.answers import LogKind, LostObject, MirrorStatus
+from lfssync.answers import LogKind, MirrorStatus
 from lfssync.errors import AuthError, BlockedError, LfssyncError, TransientError
 from lfssync.model import Change, Deferred, Mirror, PassResult, State, human_bytes, show
 from lfssync.records.lock import is_held
 from lfssync.records.store import REMOTES_FACT, Store, reading
-from lfssync.rules.closing import LEFT
+
+if TYPE_CHECKING:
+    from lfssync.results import LostObject
 
 _FACT = "status"
 _SCRUB_FACT = "scrub"
@@ -91,6 +93,8 @@ class Report:
 
     def success(self, result: PassResult) -> None:
         """The pass came to its end."""
+        from lfssync.rules.closing import LEFT
+
         waiting = result.deferred
         if left := [one for one in waiting if one.reason == LEFT]:
             names = ", ".join(show(one.path) for one in left[:_NAMED])

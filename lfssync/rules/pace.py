@@ -6,9 +6,8 @@ seconds since the epoch, those that the daemon reckons with are monotonic; `at_e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Why(StrEnum):
@@ -21,8 +20,7 @@ class Why(StrEnum):
     MIN_INTERVAL = "min_interval"
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
+class Waits(NamedTuple):
     """What a mirror waits for.
 
     Args:

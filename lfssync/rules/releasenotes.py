@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lfssync.answers import Difference, Version
 from lfssync.model import human_bytes, show
+from lfssync.results import Difference, Version
 
 FILES = 20
 DIFFERENCES = 30

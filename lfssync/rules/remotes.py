@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from lfssync.errors import UserError
@@ -27,8 +27,7 @@ class RemoteKind(StrEnum):
     SSH = "ssh"
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """A checked remote.
 
     Args:
@@ -55,17 +54,20 @@ HUB = "https://huggingface.co"
 _LOGIN = "leave it out and let git's credential helper keep it"
 _REMEDY = "use hf:owner/name, gh:owner/name, gl:group/name, https://..., ssh://..., user@host:path or a path"
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9]))*|\[[0-9A-Fa-f:.]+\])"
-_URL = re.compile(
+
+# What only some addresses are held against is compiled when it is first met, which `re` remembers.
+_URL = (
     r"[A-Za-z]+://(?:(?P<user>[A-Za-z0-9_](?:[A-Za-z0-9_.~+-]|%40)*)@)?"
     + _HOST
     + r"(?P<port>:[0-9]{1,5})?(?P<path>/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
 )
-_SCP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*@" + _HOST + r":(?P<path>[^-:].*)")
-_SHORTHAND = re.compile(r"(?P<hub>hf|gh|gl):(?P<path>[^:]*)")
+_SCP = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*@" + _HOST + r":(?P<path>[^-:].*)"
+_SHORTHAND = r"(?P<hub>hf|gh|gl):(?P<path>[^:]*)"
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[Ff]"
+_LOOPBACK = r"localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|::1"
+
 _HELPER = re.compile(r"[^/@\[]*::")
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]*)://")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[Ff]")
-_LOOPBACK = re.compile(r"localhost|127(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}|::1")
 _TOKEN = re.compile(
     r"hf_[A-Za-z0-9]{30,}|gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
     r"|gl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{20,}"
@@ -105,9 +107,9 @@ def parse_remote(text: str, home: Path, hub: str = HUB) -> Remote:
         return _local(f"{os.getcwd()}/{text}")
     if scheme := _SCHEME.match(text):
         return _file_url(text) if scheme["scheme"] == "file" else _from_url(text, scheme["scheme"].lower())
-    if shorthand := _SHORTHAND.fullmatch(text):
+    if shorthand := re.fullmatch(_SHORTHAND, text):
         return _on_hub(text, shorthand["hub"], shorthand["path"], hub)
-    if scp := _SCP.fullmatch(text):
+    if scp := re.fullmatch(_SCP, text):
         return Remote(text, RemoteKind.SSH, scp["host"].strip("[]").lower(), scp["path"])
     raise _refused(text, "is not a remote that lfssync knows", _explain(text))
 
@@ -122,7 +124,7 @@ def is_relative_path(text: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host, by name or address and with or without brackets, is this machine itself."""
-    return bool(_LOOPBACK.fullmatch(host.strip("[]").lower()))
+    return bool(re.fullmatch(_LOOPBACK, host.strip("[]").lower()))
 
 
 def mask(text: str) -> str:
@@ -181,7 +183,7 @@ def _file_url(text: str) -> Remote:
     path = text.removeprefix("file://")
     if not path.startswith("/"):
         raise _refused(text, "does not start with file:///", "write file:///path with three slashes")
-    if _BAD_ESCAPE.search(path):
+    if re.search(_BAD_ESCAPE, path):
         raise _refused(text, "has a '%' that does not stand for a visible character", "write the plain path")
     return _local(unquote(path, errors="surrogateescape"))
 
@@ -218,13 +220,13 @@ def _from_url(text: str, scheme: str) -> Remote:
     if ":" in text.partition("://")[2].partition("/")[0].rpartition("@")[0]:
         remedy = "leave it out; ssh asks its own agent for a key" if scheme == "ssh" else _LOGIN
         raise _refused(text, "has a password in it", remedy)
-    url = _URL.fullmatch(text)
+    url = re.fullmatch(_URL, text)
     if not url or int((url["port"] or ":1")[1:]) not in range(1, 65536):
         raise _refused(text, "is not a valid URL", "check its host and path; '?' and '#' have no place in it")
     path = (url["path"] or "").strip("/")
     if not path:
         raise _refused(text, "names a host but no repository", "add the repository's path")
-    if _BAD_ESCAPE.search(path) or any(part in ("", ".", "..") for part in unquote(path).split("/")):
+    if re.search(_BAD_ESCAPE, path) or any(part in ("", ".", "..") for part in unquote(path).split("/")):
         raise _refused(text, "has a path that is not clean", "leave out empty parts, '.', '..' and odd '%' escapes")
     host = url["host"].lower()
     if scheme == RemoteKind.HTTP and not is_loopback(host):

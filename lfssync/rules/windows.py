@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lfssync.errors import UserError
 
@@ -18,14 +18,13 @@ DAY_MIN = 24 * 60
 _DAYS = 3
 """A window that the wall clock leaps over is not there on one day, but on the next."""
 
-_WINDOW = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)\s*-\s*([01]?\d|2[0-4]):([0-5]\d)", re.ASCII)
+_WINDOW = r"([01]?\d|2[0-4]):([0-5]\d)\s*-\s*([01]?\d|2[0-4]):([0-5]\d)"
 
 Wall = Callable[[float], time.struct_time]
 """What the clock on the wall shows at a moment in seconds since the epoch; `time.localtime` for this machine's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """One window, in minutes since midnight; it ends on the next day when the end comes before the start.
 
     Args:
@@ -54,7 +53,7 @@ def parse(text: str) -> tuple[Window, ...]:
 
 def _window(text: str) -> Window:
     remedy = 'write it like "22:00-07:00", several with commas between them'
-    match = _WINDOW.fullmatch(text)
+    match = re.fullmatch(_WINDOW, text, re.ASCII)
     if not match:
         raise UserError(f"{text!r} is no time of day from one to another", remedy)
     start_min, end_min = (int(match[hour]) * 60 + int(match[hour + 1]) for hour in (1, 3))

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lfssync.answers import Release
 from lfssync.errors import NotDoneError, TransientError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult, show
 from lfssync.records.pausing import require_going
+from lfssync.results import Release
 from lfssync.service.firstpass import run_pass
 from lfssync.service.protocol import Document, pass_document, release_document
 from lfssync.versions.releases import release

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from lfssync.answers import Release
 from lfssync.credentials import Credentials
 from lfssync.errors import LfssyncError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 from lfssync.records.pausing import require_going
+from lfssync.results import Release
 from lfssync.service.control import ask, socket_of
 from lfssync.service.protocol import Document, pass_result, release_of
 

@@ -15,21 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lfssync.answers import (
-    DaemonInfo,
-    Difference,
-    LogEntry,
-    Login,
-    Logout,
-    MirrorStatus,
-    PushResult,
-    Revision,
-    Scrubbed,
-)
+from lfssync.answers import DaemonInfo, LogEntry, MirrorStatus
 from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Mirror, Monitor, show, silent
 from lfssync.places import Places, mirror_name
 from lfssync.records.lock import held
+from lfssync.results import Difference, Login, Logout, PushResult, Revision, Scrubbed
 from lfssync.service.adding import create, require_readable
 from lfssync.service.control import ask, socket_of
 from lfssync.service.executors import Operations, connect, poke, stoppable

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lfssync.answers import Headway, Release
+from lfssync.answers import Headway
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
+from lfssync.results import Release
 
 PROTOCOL = 1
 """Goes up whenever one side would misunderstand the other; both must have the same."""

@@ -2,12 +2,13 @@
 
 Under `operations`, over `report` and the control socket. The one thing to know: `status` never needs the daemon. It
 reads the record that every pass leaves. A running daemon adds what no record can tell: changes that still settle, how
-far a pass is, what is waited for. Without one the directories are looked at, for a bounded time.
+far a pass is, what is waited for. Without one the directories are looked at, for a bounded time; and what it takes to
+talk to one is not even loaded then, so that the answer comes at once.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +22,10 @@ from lfssync.records.lock import DAEMON_LOCK, running_daemon
 from lfssync.records.pausing import paused
 from lfssync.records.report import read_status
 from lfssync.rules.pace import Waits, Why
-from lfssync.service.control import ask, socket_of
-from lfssync.service.protocol import Document, headway_of
 
 if TYPE_CHECKING:
     from lfssync.line.glance import Glance
+    from lfssync.service.protocol import Document
 
 PING_TIMEOUT_S = 2.0
 
@@ -34,7 +34,6 @@ _LOOK_EVERY_S = 2.0
 """Whoever looks again and again looks so seldom at directories, and takes at most one part in so many of the time."""
 
 _STATES = {"unauthorized": State.UNAUTHORIZED, "blocked": State.BLOCKED, "offline": State.OFFLINE}
-_log = logging.getLogger("lfssync")
 
 
 class Onlooker:
@@ -88,6 +87,8 @@ def told(status: MirrorStatus, live: Document) -> MirrorStatus:
     if waits := live.get("waits"):
         status = replace(status, waits=waits)
     if status.state.is_working:
+        from lfssync.service.protocol import headway_of
+
         progress = live.get("progress")
         return replace(status, progress=headway_of(progress)) if progress else status
     if error := live.get("error"):
@@ -137,11 +138,17 @@ def _daemon_info(places: Places, answer: Document) -> DaemonInfo:
 
 def _ping(places: Places) -> Document:
     """What the running daemon says about itself; nothing but complaints when none answers properly."""
+    if not any(os.path.exists(one.control_socket) for one in (places, places.without_runtime_dir())):
+        return {}
+    from lfssync.service.control import ask, socket_of
+
     try:
         answer = ask(socket_of(places), {"command": "ping"}, silent, PING_TIMEOUT_S)
     except UserError as error:  # it is of another version
         return {"complaints": [str(error)]}
     except LfssyncError as error:
-        _log.debug("no word from the daemon: %s", error)
+        import logging
+
+        logging.getLogger("lfssync").debug("no word from the daemon: %s", error)
         return {}
     return answer if answer and {"pid", "since", "mirrors"} <= answer.keys() else {}

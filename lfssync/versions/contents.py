@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lfssync.answers import Version
 from lfssync.errors import LfssyncError
 from lfssync.git.repository import Repository
 from lfssync.line.stage import open_beneath
 from lfssync.model import LfsObject, Signature
 from lfssync.records.store import Store
+from lfssync.results import Version
 from lfssync.transfer import Transfer
 
 _GIT_MAX_BYTES = 64 << 20

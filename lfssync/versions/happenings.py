@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lfssync.answers import Version
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.git.repository import Repository
 from lfssync.model import Mirror
+from lfssync.results import Version
 from lfssync.rules.groups import Key, Kind, folder_of
 from lfssync.rules.releaserules import Checkpoint, Happening
 from lfssync.rules.trainerstate import NAME, Training

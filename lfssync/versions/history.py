@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lfssync.answers import Difference, LogEntry, LogKind, Revision
+from lfssync.answers import LogEntry, LogKind
 from lfssync.errors import UserError
 from lfssync.git.gitcommand import clean_environment
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror
 from lfssync.records.store import reading
+from lfssync.results import Difference, Revision
 from lfssync.versions import training, trees
 from lfssync.versions.contents import Contents
 from lfssync.versions.looking import contents, own, seeing

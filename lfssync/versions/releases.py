@@ -12,7 +12,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
 from lfssync.git.repository import Refs
 from lfssync.git.workingcopy import WorkingCopy
@@ -22,6 +21,7 @@ from lfssync.model import Mirror, Receipt
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import Store
+from lfssync.results import Release
 from lfssync.rules import releasenotes
 from lfssync.rules.refnames import check_tag
 from lfssync.versions import training, trees

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from lfssync.answers import Version
 from lfssync.errors import BlockedError, LfssyncError, TransientError, UserError
 from lfssync.git.fastimport import Edit, FastImport
 from lfssync.git.reconcile import place
@@ -30,6 +29,7 @@ from lfssync.model import Mirror, PassResult, human_bytes, show
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import Store, reading
+from lfssync.results import Version
 from lfssync.rules.groups import folder_of
 from lfssync.rules.retention import Candidate, Decision, decide
 from lfssync.rules.trainerstate import NAME

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lfssync.answers import Tag
 from lfssync.errors import LfssyncError
 from lfssync.git import workingcopy
 from lfssync.git.programs import require_programs
@@ -21,6 +20,7 @@ from lfssync.line.delivery import Delivery
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror
 from lfssync.records.store import reading
+from lfssync.results import Tag
 from lfssync.rules.versionnumbers import Raise, following, newest_first, parse
 from lfssync.versions.history import described
 from lfssync.versions.looking import contents, everything, own

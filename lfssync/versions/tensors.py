@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lfssync.answers import Difference, Tensor, TensorChange, Version
 from lfssync.errors import LfssyncError, TransientError
 from lfssync.formats.reading import Reader
 from lfssync.formats.safetensors import tensors
+from lfssync.results import Difference, Tensor, TensorChange, Version
 from lfssync.versions.contents import Contents
 
 FILES = 64

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lfssync.answers import Version
 from lfssync.errors import LfssyncError
+from lfssync.results import Version
 from lfssync.rules.groups import Key, Kind
 from lfssync.rules.trainerstate import MAX_BYTES, NAME, Training
 from lfssync.rules.trainerstate import training as told

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lfssync.answers import Difference, Version
 from lfssync.git.fastimport import Edit
 from lfssync.git.repository import Repository
+from lfssync.results import Difference, Version
 
 
 def files(repository: Repository, revision: str) -> dict[bytes, Version]:

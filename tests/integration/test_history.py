@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.answers import Difference, Version
 from lfssync.errors import BlockedError, LfssyncError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.records.report import read_status
+from lfssync.results import Difference, Version
 from lfssync.service import delivering
 from lfssync.versions import history
 from tests.helpers import git, random_bytes, write

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from lfssync.answers import Difference, Tensor, TensorChange
 from lfssync.errors import TransientError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.model import LfsObject
+from lfssync.results import Difference, Tensor, TensorChange
 from lfssync.rules.versionnumbers import Raise
 from lfssync.service import delivering
 from lfssync.transfer.bare import BareTransfer

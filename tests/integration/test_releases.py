@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.answers import Release
 from lfssync.errors import BlockedError, LfssyncError, NotDoneError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.model import human_bytes
+from lfssync.results import Release
 from lfssync.service import delivering
 from lfssync.versions.releases import release
 from tests.helpers import clone, git, random_bytes, tree, write

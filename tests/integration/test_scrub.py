@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from lfssync.answers import Scrubbed
 from lfssync.commandline.documents import status_document
 from lfssync.commandline.statuslines import status_lines
 from lfssync.errors import TransientError
@@ -21,6 +20,7 @@ from lfssync.line.workbench import Session
 from lfssync.model import LfsObject, State
 from lfssync.records.report import Report, last_scrub, read_status
 from lfssync.records.store import Store
+from lfssync.results import Scrubbed
 from lfssync.rules.scrubplan import DAY_S
 from lfssync.service import delivering
 from lfssync.service.operations import DaemonInfo

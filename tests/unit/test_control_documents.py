@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.answers import Release
 from lfssync.errors import (
     AuthError,
     BlockedError,
@@ -18,6 +17,7 @@ from lfssync.errors import (
     UserError,
 )
 from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
+from lfssync.results import Release
 from lfssync.service.protocol import (
     error_document,
     error_of,

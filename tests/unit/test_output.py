@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.answers import DaemonInfo, Difference, LogEntry, LogKind, MirrorStatus, PushResult, Release, Version
+from lfssync.answers import DaemonInfo, LogEntry, LogKind, MirrorStatus
 from lfssync.commandline import output, statuslines, versionoutput
 from lfssync.commandline.terminal import Line, plain
 from lfssync.model import Deferred, Mirror, PassResult, Receipt, State
+from lfssync.results import Difference, PushResult, Release, Version
 from lfssync.versions.restore import RestoreResult
 
 COMMIT = "3f2a91c" + 33 * "0"

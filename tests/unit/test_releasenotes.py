@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfssync.answers import Difference, Version
+from lfssync.results import Difference, Version
 from lfssync.rules.releasenotes import DIFFERENCES, FILES, NAME_CHARACTERS, notes
 
 OID = "1" * 64

@@ -104,7 +104,7 @@ def test_without_a_daemon_nothing_settles_and_what_nobody_saw_is_not_called_done
 
 
 def test_what_the_daemon_complains_about_is_above_all() -> None:
-    shown = plain(statuslines.status_lines([IDLE], replace(ON, complaints=("config.toml:3: odd",)), NOW))
+    shown = plain(statuslines.status_lines([IDLE], ON._replace(complaints=("config.toml:3: odd",)), NOW))
     assert shown.splitlines()[1] == "    warning  config.toml:3: odd"
 
 
@@ -133,7 +133,7 @@ def test_without_a_terminal_there_is_a_line_for_each_change() -> None:
     assert change([uploading, BLOCKED], ON) == ["↑ my-model  uploading, 1 file, 5 B pending"]
     more = replace(uploading, progress=replace(PROGRESS, done_bytes=2_000_000_000))
     assert change([more, BLOCKED], ON) == []
-    assert change([IDLE], replace(ON, complaints=("odd",))) == [
+    assert change([IDLE], ON._replace(complaints=("odd",))) == [
         "warning: odd",
         "✓ my-model  idle, verified at 3f2a91c",
         "blocked: no longer mirrored",
