@@ -6,6 +6,7 @@ from working on the others, but it is told about.
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -106,8 +107,8 @@ def _choice(names: Sequence[str]) -> str:
 
 
 def monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
-    """Progress bars, except where log lines tell the same."""
-    if arguments.verbose:
+    """Progress bars, except where log lines tell the same, and where nobody would see them."""
+    if arguments.verbose or not terminal.is_terminal(sys.stderr):
         return nullcontext(silent)
     from lfssync.commandline import progress
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, UserError
 
@@ -49,8 +49,7 @@ class Style(StrEnum):
     FAINT = "dim"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a line in one style. The text may come from anywhere: it is escaped when it is written."""
 
     text: str

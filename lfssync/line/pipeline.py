@@ -31,7 +31,6 @@ from lfssync.line.intake import Intake, Taken
 from lfssync.line.outofreach import OutOfReachError, WithheldError, again
 from lfssync.line.plan import CommitPlan, Records, plan, still_unread, together
 from lfssync.line.scan import IGNORE_FACT, most_is_gone, scan
-from lfssync.line.scrub import a_little
 from lfssync.line.upkeep import look_after
 from lfssync.line.waiting import FACT as WAITING_FACT
 from lfssync.line.waiting import Waiting
@@ -127,6 +126,8 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         session.is_tidy = True
         report.success(result)
         if order.scrubs:
+            from lfssync.line.scrub import a_little
+
             with contextlib.suppress(LfssyncError):  # another pass does it
                 a_little(bench, store, mirror, session, time.time())
         return look_after(bench, mirror, store, session.stop, time.time(), result)

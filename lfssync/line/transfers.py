@@ -1,8 +1,12 @@
-"""Chooses the transfer for a mirror. The one place that knows them all; `workbench` and `restore` ask here."""
+"""Chooses the transfer for a mirror. The one place that knows them all; `workbench` and `restore` ask here.
+
+The one thing to know: only the transfer that is chosen is loaded, because a `sync` to a disk needs none of the others.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lfssync.errors import BlockedError, UserError
 from lfssync.git.addresses import fetched_from, pushed_to
@@ -11,9 +15,9 @@ from lfssync.model import Mirror, TransferKind
 from lfssync.rules.remotes import Remote, RemoteKind, parse_remote
 from lfssync.transfer import Transfer
 from lfssync.transfer.bare import open_bare
-from lfssync.transfer.gitlfs import GitLfsTransfer
-from lfssync.transfer.overssh import StockIfNeeded
-from lfssync.transfer.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    from lfssync.transfer.unfinished import Unfinished
 
 
 def _where_git_goes(remote: Remote, git: Git) -> Remote:
@@ -48,6 +52,8 @@ def transfer_for(mirror: Mirror, git: Git, unfinished: Unfinished | None = None)
     remote = _where_git_goes(parse_remote(mirror.remote, Path.home()), git)
     folder = open_bare(Path(remote.path)) if remote.kind is RemoteKind.LOCAL else None
     if mirror.transfer is TransferKind.GIT_LFS:
+        from lfssync.transfer.gitlfs import GitLfsTransfer
+
         return GitLfsTransfer(git, remote.url, mirror.branch, folder)
     if folder is None and mirror.transfer is TransferKind.BARE:
         raise UserError(
@@ -61,5 +67,8 @@ def transfer_for(mirror: Mirror, git: Git, unfinished: Unfinished | None = None)
 
     http = open_http(mirror, remote, git, unfinished=unfinished)
     if remote.kind is RemoteKind.SSH and mirror.transfer is TransferKind.AUTO:
+        from lfssync.transfer.gitlfs import GitLfsTransfer
+        from lfssync.transfer.overssh import StockIfNeeded
+
         return StockIfNeeded(http, GitLfsTransfer(git, remote.url, mirror.branch))
     return http

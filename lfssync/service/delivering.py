@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lfssync.errors import NotDoneError, TransientError, UserError
 from lfssync.line.pipeline import Order
 from lfssync.line.workbench import Session
 from lfssync.model import Mirror, PassResult, show
 from lfssync.records.pausing import require_going
-from lfssync.results import Release
 from lfssync.service.firstpass import run_pass
 from lfssync.service.protocol import Document, pass_document, release_document
-from lfssync.versions.releases import release
+
+if TYPE_CHECKING:
+    from lfssync.results import Release
 
 _LOOKS = 4
 """How often a sync looks at files that do not stand still, before it reports them."""
@@ -144,6 +146,8 @@ def tag(
     Raises:
         NotDoneError: Files of the directory are still being written, so it is not what would be released.
     """
+    from lfssync.versions.releases import release
+
     if revision is None:
         waiting = sync(mirror, state_dir, Order(), session).deferred
         if waiting:

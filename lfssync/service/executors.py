@@ -19,13 +19,13 @@ from lfssync.errors import LfssyncError
 from lfssync.model import Mirror, Monitor, PassResult, silent
 from lfssync.places import Places
 from lfssync.records.pausing import require_going
-from lfssync.results import Release
-from lfssync.service.control import ask, socket_of
-from lfssync.service.protocol import Document, pass_result, release_of
+from lfssync.service.standing import may_listen
 
 if TYPE_CHECKING:
     from lfssync.configuration.config import Configuration
     from lfssync.line.workbench import Session
+    from lfssync.results import Release
+    from lfssync.service.protocol import Document
 
 ANSWER_TIMEOUT_S = 2.0
 RELOAD_TIMEOUT_S = 10.0
@@ -120,12 +120,16 @@ class Asking:
 
     def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
         """See `Operations.sync`."""
+        from lfssync.service.protocol import pass_result
+
         answer = self._ask({"command": "sync", "mirror": mirror.name, "accept_deletions": accept_deletions}, monitor)
         return pass_result(answer) if answer else here(self.places).sync(mirror, accept_deletions, monitor)
 
     def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
         """See `Operations.wait`. The daemon runs the passes, but the waiting is done here, where it can be ended."""
         from lfssync.service import delivering
+        from lfssync.service.control import ask, socket_of
+        from lfssync.service.protocol import pass_result
 
         def look(left_s: float) -> PassResult:
             require_going(mirror, self.places.mirror_state(mirror.name), left_s)
@@ -137,6 +141,8 @@ class Asking:
 
     def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
         """See `Operations.tag`."""
+        from lfssync.service.protocol import release_of
+
         request = {
             "command": "tag",
             "mirror": mirror.name,
@@ -148,6 +154,8 @@ class Asking:
         return release_of(answer) if answer else here(self.places).tag(mirror, version, message, revision, monitor)
 
     def _ask(self, request: Document, monitor: Monitor) -> Document | None:
+        from lfssync.service.control import ask, socket_of
+
         return ask(socket_of(self.places), request, monitor, None)
 
 
@@ -159,6 +167,10 @@ def connect(places: Places, configuration: Configuration) -> Operations:
 
 def have_it_read(places: Places, file: Path) -> Document | None:
     """Have a running daemon read its configuration, if that is this one; None when no daemon runs."""
+    if not may_listen(places):
+        return None
+    from lfssync.service.control import ask, socket_of
+
     request = {"command": "reload", "file": str(file), "state": str(places.state_dir)}
     return ask(socket_of(places), request, silent, RELOAD_TIMEOUT_S)
 

@@ -20,17 +20,15 @@ from lfssync.errors import LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Mirror, Monitor, show, silent
 from lfssync.places import Places, mirror_name
 from lfssync.records.lock import held
-from lfssync.results import Difference, Login, Logout, PushResult, Revision, Scrubbed
-from lfssync.service.adding import create, require_readable
-from lfssync.service.control import ask, socket_of
 from lfssync.service.executors import Operations, connect, poke, stoppable
-from lfssync.service.protocol import Document
 from lfssync.service.standing import PING_TIMEOUT_S, Onlooker, daemon_info
 
 if TYPE_CHECKING:
     from lfssync.configuration.patterns import MirrorPattern
     from lfssync.hosts import Wish
     from lfssync.line.workbench import Session
+    from lfssync.results import Difference, Login, Logout, PushResult, Revision, Scrubbed
+    from lfssync.service.protocol import Document
     from lfssync.versions.restore import RestoreResult
     from lfssync.versions.retiring import Retirement
     from lfssync.versions.tags import Listing
@@ -161,9 +159,11 @@ def push(  # noqa: PLR0913 (keywords, as those of `lfssync.push`)
     from lfssync.credentials.ladder import Ladder
     from lfssync.line.pipeline import Order
     from lfssync.line.workbench import Session
+    from lfssync.results import PushResult
     from lfssync.rules.refnames import check_branch, check_tag
     from lfssync.rules.remotes import parse_remote
     from lfssync.service import delivering
+    from lfssync.service.adding import create, require_readable
     from lfssync.transfer.copying import workroom
     from lfssync.versions.releases import release
 
@@ -314,6 +314,8 @@ def _tell_logins_changed(places: Places) -> None:
 
 
 def _tell(places: Places, request: Document) -> None:
+    from lfssync.service.control import ask, socket_of
+
     try:
         ask(socket_of(places), request, silent, PING_TIMEOUT_S)
     except LfssyncError as error:

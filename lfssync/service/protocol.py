@@ -11,12 +11,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lfssync.answers import Headway
 from lfssync.errors import AuthError, BlockedError, LfssyncError, NotDoneError, TransientError, UserError
 from lfssync.model import Deferred, PassResult, Plan, Progress, Receipt, State
-from lfssync.results import Release
+
+if TYPE_CHECKING:
+    from lfssync.results import Release
 
 PROTOCOL = 1
 """Goes up whenever one side would misunderstand the other; both must have the same."""
@@ -89,6 +91,8 @@ def release_document(release: Release) -> Document:
 
 def release_of(document: Document) -> Release:
     """The inverse of `release_document`."""
+    from lfssync.results import Release
+
     return Release(document["version"], document["commit"], Receipt(**document["receipt"]))
 
 

@@ -136,9 +136,14 @@ def _daemon_info(places: Places, answer: Document) -> DaemonInfo:
     return DaemonInfo(pid is not None, pid or None, complaints=complaints)
 
 
+def may_listen(places: Places) -> bool:
+    """Whether there is the socket of a daemon, be it alive or dead. Where there is none, none need be asked."""
+    return any(os.path.exists(one.control_socket) for one in (places, places.without_runtime_dir()))
+
+
 def _ping(places: Places) -> Document:
     """What the running daemon says about itself; nothing but complaints when none answers properly."""
-    if not any(os.path.exists(one.control_socket) for one in (places, places.without_runtime_dir())):
+    if not may_listen(places):
         return {}
     from lfssync.service.control import ask, socket_of
 

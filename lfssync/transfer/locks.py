@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lfssync.errors import LfssyncError
 from lfssync.model import show
-from lfssync.transfer.batch import Operation
-from lfssync.web.messages import Answer
+
+if TYPE_CHECKING:
+    from lfssync.transfer.batch import Operation
+    from lfssync.web.messages import Answer
 
 ANSWER_S = 10.0
 """So long one answer may take,"""
@@ -46,6 +48,8 @@ def locked(server: Server, clock: Callable[[], float] = time.monotonic) -> Mappi
         server: Whom to ask.
         clock: Seconds that only run forward.
     """
+    from lfssync.transfer.batch import Operation  # `holder` is for remotes on a disk, too, which need nothing of HTTP
+
     found: dict[bytes, str] = {}
     cursors = {""}
     cursor = ""

@@ -15,12 +15,15 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lfssync.errors import TransientError
 from lfssync.model import LfsObject
 from lfssync.transfer import Source
 from lfssync.transfer.body import PartBody, Piece
-from lfssync.transfer.parts import InParts, Span, Taken
+
+if TYPE_CHECKING:
+    from lfssync.transfer.parts import InParts, Span, Taken
 
 KEPT_S = 7 * 86400.0
 """Servers throw away after about a week what was begun and not completed."""
@@ -152,6 +155,8 @@ class Unfinished:
 
 def _noted(file: Path, upload: str) -> dict[Span, Taken]:
     """What is noted about an upload; lines that are broken, or about another one, say nothing."""
+    from lfssync.transfer.parts import Taken  # every pass has a place for such uploads, and few remotes take any
+
     taken: dict[Span, Taken] = {}
     with contextlib.suppress(OSError):
         for line in file.read_text(errors="replace").splitlines():

@@ -293,6 +293,15 @@ NOT_FOR_STATUS = frozenset({
 })  # fmt: skip
 """What `lfssync status` gets along without while no daemon runs, so that it answers at once."""
 
+NOT_FOR_SYNC = frozenset({
+    "asyncio", "difflib", "email", "http", "socket", "ssl", "uuid",
+    "lfssync.cards", "lfssync.commandline.progress", "lfssync.configuration.releasesettings", "lfssync.line.scrub",
+    "lfssync.results", "lfssync.rules.releaserules", "lfssync.service.control", "lfssync.transfer.batch",
+    "lfssync.transfer.endpoint", "lfssync.transfer.gitlfs", "lfssync.transfer.http", "lfssync.transfer.parts",
+    "lfssync.versions", "lfssync.web.client",
+})  # fmt: skip
+"""What an ordinary `lfssync sync` to a disk gets along without: hosts, releases, scrubs, the daemon."""
+
 VERSION = "lfssync.__version__"
 """The one name of the package itself that every module may use: it is a fact, and not a room of the house."""
 
@@ -373,7 +382,8 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
 
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration with one mirror, of a directory with one file."""
+    """A configuration with one mirror, of a directory with one file, to a bare repository."""
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "there.git")], check=True, timeout=60)
     file = tmp_path / "config.toml"
     monkeypatch.setenv("LFSSYNC_CONFIG", str(file))
     (tmp_path / "my-model").mkdir()
@@ -382,17 +392,30 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def loaded_by(*words: str) -> tuple[str, set[str]]:
+    """Runs a command that must succeed; gives what it printed, and every module that it loaded."""
+    done = run_python("-X", "importtime", "-m", "lfssync", *words)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0, [line for line in lines if not line.startswith("import time:")]
+    return done.stdout, {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_status_loads_only_what_it_needs(options: list[str]) -> None:
-    done = run_python("-X", "importtime", "-m", "lfssync", "status", *options)
-    lines = done.stderr.splitlines()
-    assert done.returncode == 0, [line for line in lines if not line.startswith("import time:")]
-    assert "my-model" in done.stdout
-    assert "settling" in done.stdout or "new" in done.stdout  # the look at its directory is part of it
-    loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    assert "lfssync.commandline.cli" in loaded
+    told, loaded = loaded_by("status", *options)
+    assert "my-model" in told
+    assert "settling" in told or "new" in told  # the look at its directory is part of it
+    assert "lfssync.line.glance" in loaded
     assert loaded & (HEAVY | NOT_FOR_STATUS) == set()
+
+
+@pytest.mark.usefixtures("configured")
+def test_sync_to_a_disk_loads_only_what_it_needs() -> None:
+    told, loaded = loaded_by("sync")
+    assert "1 file added" in told
+    assert "lfssync.line.pipeline" in loaded
+    assert loaded & (HEAVY | NOT_FOR_SYNC) == set()
 
 
 def test_the_library_is_imported_without_what_delivers() -> None:
