@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
 
@@ -155,9 +154,8 @@ def finish() -> None:
     write("")
 
 
-@dataclass(slots=True)
 class _Answer:
-    somebody_reads: bool = True
+    somebody_reads = True
 
 
 @contextmanager
