@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lfssync.configuration.patterns import (
     Claims,
@@ -56,8 +56,7 @@ from lfssync.wishes import Keep, Rule
 __all__ = ["Configuration", "check_directories", "entries", "load", "mirror_name", "parse", "read_text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """What a configuration file says.
 
     Args:
@@ -70,7 +69,7 @@ class Configuration:
     file: Path
     mirrors: tuple[Mirror, ...] = ()
     patterns: tuple[MirrorPattern, ...] = ()
-    telling: Telling = field(default_factory=Telling)
+    telling: Telling = Telling()
 
 
 def load(places: Places) -> Configuration:
@@ -127,7 +126,7 @@ def parse(text: str, file: Path, places: Places) -> Configuration:
             conflict = _moves_anothers_branch(entry, mirrors)
         if conflict:
             raise UserError(f"{file}:{line_of(text, ('mirror', index))}: {conflict.message}", conflict.remedy)
-    patterns = (replace(entry, explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
+    patterns = (entry._replace(explicit=mirrors) for entry in found if isinstance(entry, MirrorPattern))
     top = _top(text, file)
     told = telling(top, places)
     if told.metrics_file is not None:

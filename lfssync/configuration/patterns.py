@@ -15,7 +15,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -33,8 +33,7 @@ _WILD = re.compile(r"[*?\[]")
 _ESCAPED_WILD = re.compile(r"\[([*?\[])\]")
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorPattern:
+class MirrorPattern(NamedTuple):
     """A `[[mirror]]` whose path has `*`, `?` or `[...]` in it.
 
     Args:

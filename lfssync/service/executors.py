@@ -2,6 +2,8 @@
 
 Between `operations` and the line. `connect` chooses; either way the mirror's lock keeps it to one pass at a time.
 The one thing to know: work in this process runs in a thread of its own, and `stoppable` says why.
+
+Either side is loaded when it is chosen: without a daemon nobody needs the socket, and with one nobody needs the line.
 """
 
 from __future__ import annotations
