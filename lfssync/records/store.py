@@ -31,8 +31,8 @@ REMOTES_FACT = "remotes"
 HISTORY_ROWS = 2000
 """How much of the past `log` keeps; older commits are in git anyway."""
 
-Row = tuple[int, int, int, int, int]
-"""A signature as the store keeps it: size, mtime, ctime, inode, mode. Plain tuples, because scans compare millions."""
+Row = tuple[bytes, int, int, int, int, int]
+"""A name with its signature: size, mtime, ctime, inode, mode. Plain tuples, because scans compare millions."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -140,12 +140,10 @@ class Store:
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    def signatures(self, directory: bytes) -> dict[bytes, Row]:
-        """The recorded signatures of the files directly in a directory, by name; all zero when never read."""
-        rows = self._db.execute(
-            "SELECT name, size, mtime, ctime, inode, mode FROM files WHERE directory = ?", (directory,)
-        )
-        return {row[0]: row[1:] for row in rows}
+    def signatures(self, directory: bytes) -> list[Row]:
+        """The recorded signatures of the files directly in a directory, sorted by name; all zero when never read."""
+        query = "SELECT name, size, mtime, ctime, inode, mode FROM files WHERE directory = ? ORDER BY name"
+        return self._db.execute(query, (directory,)).fetchall()
 
     def known(self, path: bytes) -> Known | None:
         """What is recorded about one path."""
@@ -206,7 +204,7 @@ class Store:
                     known.blob_oid,
                     known.lfs.oid if known.lfs else None,
                     known.lfs.size_bytes if known.lfs else None,
-                    *(_row(known.signature)),
+                    *_numbers(known.signature),
                 )
                 for path, known in entries
             ),
@@ -364,7 +362,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _row(signature: Signature | None) -> Row:
+def _numbers(signature: Signature | None) -> tuple[int, int, int, int, int]:
     if signature is None:
         return (0, 0, 0, 0, 0)
     return (signature.size_bytes, signature.mtime_ns, signature.ctime_ns, signature.inode, signature.mode)

@@ -123,6 +123,7 @@ HOUSE = (
     "lfssync.line.inotify",
     "lfssync.line.watchedtree",
     "lfssync.line.watch",
+    "lfssync.line.entries",
     "lfssync.line.scan",
     "lfssync.line.glance",
     "lfssync.formats.reading",
