@@ -375,6 +375,8 @@ def show(path: bytes) -> str:
     Nothing a file is named can reach a terminal or a commit message unescaped (faults 26 and 47).
     """
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import select
 import subprocess
 import threading
@@ -58,9 +59,12 @@ class Made(NamedTuple):
     tree: str
 
 
+_NOT_PLAIN = re.compile(rb'[^ -~]|["\\]')
+
+
 def quote(path: bytes) -> bytes:
     """A path in git's C-style quotes: every byte that is not plain becomes an octal escape."""
-    return b'"' + b"".join(b"\\%03o" % c if c < 0x20 or c > 0x7E or c in b'"\\' else bytes((c,)) for c in path) + b'"'
+    return b'"%b"' % _NOT_PLAIN.sub(lambda found: b"\\%03o" % ord(found[0]), path)
 
 
 def blob_oid(size_bytes: int, blocks: Iterable[bytes]) -> str:

@@ -20,7 +20,7 @@ from lfssync.line.settle import Writer, probe
 from lfssync.line.stage import open_beneath
 from lfssync.model import STILL_CHANGING, Change, Changes, Deferred, Known, LfsObject, Signature, Staged, show
 from lfssync.records.store import Store
-from lfssync.rules.attributes import BINARY_LIMIT_BYTES, Block, Verdict, join, line_for_path, split
+from lfssync.rules.attributes import BINARY_LIMIT_BYTES, Block, Verdict, has_line, join, split
 
 NAME = b".gitattributes"
 RULES_FACT = "attributes"
@@ -73,7 +73,7 @@ class Classification:
         for path, verdict in verdicts.items():
             if path.rpartition(b"/")[2] == NAME:
                 verdicts[path] = Verdict.REFUSED  # git reads them before any filter runs
-            elif verdict is Verdict.UNSPECIFIED and line_for_path(path) is None:
+            elif verdict is Verdict.UNSPECIFIED and not has_line(path):
                 verdicts[path] = Verdict.REFUSED
                 self.warnings.append(
                     f"{show(path)}: its name is too long for a line in .gitattributes; kept in git, not in LFS"
@@ -198,7 +198,7 @@ class Classification:
         paths |= {
             path
             for path, known in waiting.items()
-            if known and known.lfs and verdicts.get(path) is not Verdict.LFS and line_for_path(path) is not None
+            if known and known.lfs and verdicts.get(path) is not Verdict.LFS and has_line(path)
         }
         return join(self.user_text, Block(self.block.default_patterns, frozenset(paths)))
 
@@ -302,7 +302,7 @@ def no_longer_lfs(before: Mapping[bytes, Verdict], after: Mapping[bytes, Verdict
     return frozenset(
         path
         for path, verdict in before.items()
-        if verdict is Verdict.LFS and after[path] is not Verdict.LFS and line_for_path(path) is not None
+        if verdict is Verdict.LFS and after[path] is not Verdict.LFS and has_line(path)
     )
 
 

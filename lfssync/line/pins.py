@@ -99,7 +99,8 @@ class Pins:
     def width(self, share: Share) -> int:
         """How many files a pass may hold open now."""
         with self._lock:
-            held_by_others = sum(one.read + one.unsent for one in self._shares if one is not share)
+            others = self._shares - {share} if len(self._shares) > 1 else ()
+            held_by_others = sum(one.read + one.unsent for one in others)
             return share_of(budget(self._limit()), len(self._shares), held_by_others)
 
 

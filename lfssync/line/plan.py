@@ -58,22 +58,24 @@ def plan(
     """
     attributes_edit, is_needed = attributes
     fresh = [one for one in staged if differs(one, known.get(one.path))]
-    mirrored = [Edit(prefix + one.path, one.signature.git_mode, one.blob_oid) for one in fresh]
-    mirrored += [Edit(prefix + path) for path in removed]
-    telling = [one for one in fresh if on_branch.get(prefix + one.path) != (one.signature.git_mode, one.blob_oid)]
+    pairs = [(one, Edit(prefix + one.path, one.signature.git_mode, one.blob_oid)) for one in fresh]
+    telling = [(one, edit) for one, edit in pairs if on_branch.get(edit.path) != (edit.git_mode, edit.blob_oid)]
     gone = [path for path in removed if delete is DeletePolicy.MIRROR]
-    edits = [Edit(prefix + one.path, one.signature.git_mode, one.blob_oid) for one in telling]
-    edits += [Edit(prefix + path) for path in gone]
+    edits = [edit for _, edit in telling] + [Edit(prefix + path) for path in gone]
     if edits or is_needed:
         edits = [edit for edit in edits if edit.path != attributes_edit.path] + [attributes_edit]
-    telling.sort(key=lambda one: (-one.signature.size_bytes, one.path))
+    added: list[bytes] = []
+    changed: list[bytes] = []
+    for one, edit in sorted(telling, key=lambda pair: (-pair[0].signature.size_bytes, pair[0].path)):
+        is_new = known.get(one.path) is None and edit.path not in on_branch
+        (added if is_new else changed).append(one.path)
     return CommitPlan(
         tuple(edits),
-        tuple(mirrored),
-        tuple(one.path for one in telling if known.get(one.path) is None and prefix + one.path not in on_branch),
-        tuple(one.path for one in telling if known.get(one.path) is not None or prefix + one.path in on_branch),
+        (*(edit for _, edit in pairs), *(Edit(prefix + path) for path in removed)),
+        tuple(added),
+        tuple(changed),
         tuple(gone),
-        sum(one.signature.size_bytes for one in telling),
+        sum(one.signature.size_bytes for one, _ in telling),
     )
 
 

@@ -239,8 +239,9 @@ class _Walk:
             if rows and not distrust:
                 rows = self._differing(directory, listing, rows)
             recorded = {row[0]: row for row in rows}
-            for _, entry in sorted(listing.items()):
-                self.check()
+            for count, (_, entry) in enumerate(sorted(listing.items())):
+                if count % _CHECK_EVERY == 0:
+                    self.check()
                 self._entry(directory, entry, recorded, distrust, pending)
             self.removed.update(join(directory, name) for name in recorded)
 

@@ -146,6 +146,8 @@ class Securing:
         return None if is_as_before else why
 
     def _is_full(self, batch: list[Staged], share: Share) -> bool:
+        if not batch:
+            return False  # asked after every small file
         if len(batch) >= min(OPEN_FILES, share.sends):
             return True
         most_bytes = BATCH_BYTES if self.last_call.was_given else OPEN_BYTES

@@ -199,6 +199,9 @@ def is_lfs_line(line: bytes) -> bool:
     return filters[-1:] == [b"filter=lfs"]
 
 
+_SURELY_FITS_BYTES = (LINE_LIMIT_BYTES - len(_SUFFIX) - 4) // len(b"[[:space:]]")
+"""Nothing that a line has for one byte of a name is longer than what it has for a blank."""
+
 _GLOB_SPECIAL = re.compile(rb"[*?\[\\]")
 _UNPRINTABLE = re.compile(rb'[\x00-\x1f"\x7f]')
 _QUOTED_TEXT = re.compile(rb'[\x00-\x1f"\\\x7f]')
@@ -223,6 +226,11 @@ def line_for_path(path: bytes) -> bytes | None:
         pattern = b'"' + (_QUOTED_TEXT if is_text else _QUOTED_BYTES).sub(_in_c, glob) + b'"'
     line = pattern + _SUFFIX + b"\n"
     return line if len(line) <= LINE_LIMIT_BYTES else None
+
+
+def has_line(path: bytes) -> bool:
+    """Whether there is an attribute line for a path; quick about names of a usual length."""
+    return len(path) <= _SURELY_FITS_BYTES or line_for_path(path) is not None
 
 
 def split(text: bytes) -> tuple[bytes, Block]:

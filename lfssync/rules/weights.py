@@ -26,9 +26,12 @@ def outdated(written: Iterable[bytes], there: Iterable[bytes]) -> list[bytes]:
         written: Paths of what is saved now.
         there: Paths of what an earlier save left.
     """
+    left = set(there)
+    if not left:
+        return []
     new = set(written)
     families = {family for path in new if (family := _family(path))}
-    return sorted(path for path in there if path not in new and _family(path) in families)
+    return sorted(path for path in left - new if _family(path) in families)
 
 
 def _family(path: bytes) -> Family | None:

@@ -18,6 +18,7 @@ from lfssync.rules.attributes import (
     Verdict,
     classify,
     decide,
+    has_line,
     is_binary,
     is_lfs_line,
     join,
@@ -64,6 +65,13 @@ def test_a_line_is_as_long_as_git_reads_and_no_longer() -> None:
     assert len(line) == 2048
     assert line_for_path(longest + b"x") is None
     assert line_for_path(b" " * 200) is None, "a space takes eleven bytes"
+
+
+@pytest.mark.parametrize("letter", [b"x", b" ", b"*", b"\\", b"\xff", b"\n", b'"', "ä".encode()])
+def test_whether_there_is_a_line_is_the_same_question(letter: bytes) -> None:
+    for length in (*range(170, 200), *range(200, 2048 // len(letter) + 1, 37), 2000, 2012, 2013, 2014):
+        path = letter * length
+        assert has_line(path) == (line_for_path(path) is not None)
 
 
 def test_a_path_without_a_line_is_refused_with_its_name() -> None:
