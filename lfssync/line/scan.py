@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from lfssync.errors import BlockedError, TransientError
 from lfssync.line.entries import Kind, impossible, kind_of, odd_words
-from lfssync.model import Change, Changes, Known, Signature, show
+from lfssync.model import Change, Changes, Known, Signature, show, signature_numbers
 from lfssync.records.store import Row, Store, join, split
 from lfssync.rules.ignore import IgnoreRules
 
@@ -348,4 +348,4 @@ class _Walk:
 
 
 def _row(name: bytes, status: os.stat_result) -> Row:
-    return (name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_mode)
+    return (name, *signature_numbers(status))

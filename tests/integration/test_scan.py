@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,31 @@ def test_each_part_of_a_signature_counts(root: Path, store: Store, path: bytes, 
     (change,) = look(root, store).changed
     assert (change.path, change.known) == (path, other)
     assert change.signature == Signature.of(os.lstat(os.path.join(os.fsencode(root), path))) == known.signature
+
+
+@pytest.mark.parametrize("seconds", [13_569_465_600, -1])
+def test_a_time_of_any_year_is_one(root: Path, store: Store, seconds: int) -> None:
+    os.utime(root / "top", (seconds, seconds))
+    changes = look(root, store)
+    assert found(changes) == ([b"top"], [])
+    record(store, changes)
+    assert found(look(root, store)) == ([], [])
+    os.utime(root / "top", (seconds - 1, seconds - 1))
+    assert found(look(root, store)) == ([b"top"], [])
+
+
+def test_an_inode_of_full_width_is_recorded(store: Store) -> None:
+    def signature_of(inode: int) -> Signature:
+        numbers = [stat.S_IFREG, inode, *range(8)]
+        return Signature.of(os.stat_result(numbers, {"st_mtime_ns": 1, "st_ctime_ns": 2}))
+
+    signature = signature_of((1 << 64) - 5)
+    assert signature != signature_of((1 << 64) - 6)
+    with store.transaction():
+        store.record([(b"wide", Known("100644", "b" * 40, None, signature))], [])
+    known = store.known(b"wide")
+    assert known is not None
+    assert known.signature == signature
 
 
 def test_whatever_takes_the_place_of_a_file_is_seen(root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
