@@ -37,13 +37,12 @@ class Kind(Enum):
     """It cannot be looked at; what cannot be looked at is not gone."""
 
 
+_KINDS = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
+
+
 def kind_of(mode: int) -> Kind:
     """What a mode says is there."""
-    if stat.S_ISDIR(mode):
-        return Kind.DIRECTORY
-    if stat.S_ISLNK(mode):
-        return Kind.LINK
-    return Kind.FILE if stat.S_ISREG(mode) else Kind.ODD
+    return _KINDS.get(stat.S_IFMT(mode), Kind.ODD)
 
 
 def odd_words(mode: int) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from lfssync.errors import BlockedError, TransientError
 from lfssync.line.entries import Kind, impossible, kind_of, odd_words
-from lfssync.model import Change, Changes, Known, Signature, show, signature_numbers
+from lfssync.model import Change, Changes, Known, Signature, show
 from lfssync.records.store import Row, Store, join, split
 from lfssync.rules.ignore import IgnoreRules
+from lfssync.rules.signatures import signature_numbers
 
 IGNORE_FACT = "ignore"
 """The store's name for the ignore patterns under which its paths were recorded; `pipeline` records it after a pass."""
@@ -317,12 +318,13 @@ class _Walk:
         if row is not None and not distrust and _row(name, status) == row:
             del recorded[name]
             return
-        if reason := impossible(path, kind_of(status.st_mode)):
+        kind = kind_of(status.st_mode)
+        if reason := impossible(path, kind):
             self._leave_out(path, reason)
             return
         if (row is None or distrust) and self.rules.verdict(directory, name, False):
             return
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+        if kind not in (Kind.FILE, Kind.LINK):
             self._leave_out(path, odd_words(status.st_mode))
             return
         recorded.pop(name, None)

@@ -101,6 +101,8 @@ def is_git_name(name: bytes) -> bool:
 
     Source: git's `core.protectNTFS` and `core.protectHFS` in git-config(1).
     """
+    if name.isascii() and b"git" not in name.lower():
+        return False  # nearly all names; between the letters there may only be what is not ASCII
     return _GIT_NAME.fullmatch(name) is not None
 
 
@@ -199,6 +201,8 @@ class _RuleList:
 
     def verdict(self, name: bytes, path: bytes, base: int, is_dir: bool) -> bool | None:
         """True for ignored, False for brought back, None when no line speaks of it; rules see `path[base:]`."""
+        if not self._last_first:
+            return None
         if not (
             name in self._literals
             or name.endswith(self._suffixes)

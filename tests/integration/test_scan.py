@@ -6,7 +6,6 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,8 @@ def test_each_part_of_a_signature_counts(root: Path, store: Store, path: bytes, 
     known = store.known(path)
     assert known is not None
     assert known.signature is not None
-    other = replace(known, signature=replace(known.signature, **{field: getattr(known.signature, field) ^ 1}))
+    moved = {field: getattr(known.signature, field) ^ 1}
+    other = known._replace(signature=known.signature._replace(**moved))
     with store.transaction():
         store.record([(path, other)], [])
     (change,) = look(root, store).changed

@@ -18,6 +18,7 @@ HOUSE = (
     "lfssync.errors",
     "lfssync.rules",
     "lfssync.rules.windows",
+    "lfssync.rules.signatures",
     "lfssync.wishes",
     "lfssync.shares",
     "lfssync.model",
