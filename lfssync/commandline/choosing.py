@@ -35,7 +35,7 @@ def expanded(
     codes: list[int] | None = None,
     tell: Callable[[LfssyncError], None] = terminal.warn,
 ) -> list[Mirror]:
-    """All mirrors: those that are written down, and those that the patterns find on the disk now.
+    """All mirrors: those that are written down, and those that the patterns find on the disk now or found before.
 
     A folder that cannot become a mirror does not keep the others from being shown or delivered, but is told about.
 
@@ -47,14 +47,14 @@ def expanded(
     """
     if not configuration.patterns:
         return list(configuration.mirrors)
-    from lfssync.configuration import patterns
+    from lfssync.records import roster
 
-    found = patterns.survey(configuration.patterns, places)
+    found = roster.roster(configuration, places)
     for refusal in found.refused:
         tell(refusal)
         if codes is not None:
             codes.append(terminal.exit_code_of(refusal.kind))
-    return [*configuration.mirrors, *found.mirrors]
+    return list(found.mirrors)
 
 
 def all_mirrors(places: Places, tell: Callable[[LfssyncError], None] = terminal.warn) -> list[Mirror]:
