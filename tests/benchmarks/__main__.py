@@ -22,6 +22,8 @@ from tests.benchmarks.places import lfs_server
 from tests.benchmarks.rows import LIMIT, US, rows
 
 BUILD = Path(__file__).parents[2] / "build"
+_WIDTH = 140
+"""For files, which have none: so wide is the widest row."""
 
 
 def main() -> int:
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--huge", action="store_true", help="also a tree of a million files")
     arguments = parser.parse_args()
     found: dict[str, dict[str, Measured]] = {}
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     if missing := absent():
         console.print(f"not installed, and left out: {', '.join(missing)}")
     with lfs_server() as lfs:
@@ -47,8 +49,9 @@ def main() -> int:
                 console.print(table(row, found[row.key]))
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_text(json.dumps(document(found), indent=2) + "\n")
+    (BUILD / "bench.md").write_text(summary(found, {row.key: row for row in known}))
     draw(found, {row.key: row for row in known}, US, LIMIT, BUILD / "bench.png")
-    console.print(f"figures: {BUILD / 'bench.json'}, chart: {BUILD / 'bench.png'}")
+    console.print(f"figures: {BUILD / 'bench.json'} and bench.md, chart: {BUILD / 'bench.png'}")
     return 0
 
 
@@ -63,8 +66,25 @@ def table(row: Row, found: Mapping[str, Measured]) -> Table:
         ratio = "" if name == US else f"{one.median_s / ours:.2f} x"
         written = f"{max(one.written_bytes) / 1e6:,.0f} MB"
         memory = f"{one.memory_bytes / 1e6:,.0f} MB" if one.memory_bytes else ""
-        shown.add_row(name, f"{one.median_s:.2f} s", f"±{one.spread:.0%}", ratio, rate, memory, written)
+        shown.add_row(name, seconds(one.median_s), f"±{one.spread:.0%}", ratio, rate, memory, written)
     return shown
+
+
+def seconds(value_s: float) -> str:
+    """A time with as many digits as mean something."""
+    return f"{value_s:.3g} s" if value_s >= 1 else f"{value_s * 1000:.3g} ms"
+
+
+def summary(found: Mapping[str, Mapping[str, Measured]], rows: Mapping[str, Row]) -> str:
+    """The rows as one table in Markdown: lfssync's time, and the others' as multiples of it."""
+    lines = ["| what | goal | lfssync | the others |", "|---|---|---|---|"]
+    for key, row in found.items():
+        ours = row[US].median_s
+        others = (
+            f"{name} {seconds(one.median_s)} ({one.median_s / ours:.2g} x)" for name, one in row.items() if name != US
+        )
+        lines.append(f"| {rows[key].title} | {rows[key].goal} | {seconds(ours)} | {'; '.join(others)} |")
+    return "\n".join(lines) + "\n"
 
 
 def document(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, object]:

@@ -92,6 +92,20 @@ def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True, first
     return prepare
 
 
+def push_alone(model: Model) -> Prepare:
+    """`git push` of a commit that is there already: what a tool that pushes with git cannot go below."""
+
+    def prepare(folder: Path, meter: Meter) -> Prepared:
+        stock(model, push=False)(folder, meter)()
+
+        def timed() -> None:
+            meter.run(["git", "push", "--quiet", "origin", "main"], folder / "work")
+
+        return timed
+
+    return prepare
+
+
 def lfssync(model: Model, lfs: LfsPlace | None = None, *, known: bool = False, first: bool = False) -> Prepare:
     """`lfssync sync`, which ends when the remote has confirmed everything.
 

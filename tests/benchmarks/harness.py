@@ -163,7 +163,7 @@ def private_home(base: Path) -> Iterator[None]:
     """A home of its own for everybody, with git-lfs installed in it as its manual says."""
     before = dict(os.environ)
     for name in tuple(os.environ):
-        if name.startswith(("GIT_", "LFSSYNC_", "XDG_", "HF_")):
+        if name.startswith(("GIT_", "LFSSYNC_", "XDG_", "HF_", "PYTHON")):  # without bytecode every start compiles
             del os.environ[name]
     (base / "run").mkdir(mode=0o700)
     os.environ |= {"HOME": str(base), "XDG_RUNTIME_DIR": str(base / "run"), "GIT_CONFIG_NOSYSTEM": "1"}

@@ -13,6 +13,7 @@ from tests.benchmarks.contestants import (
     delivered,
     hashing,
     lfssync,
+    push_alone,
     raw_upload,
     stock,
 )
@@ -109,6 +110,7 @@ def _many(shrink: int, huge: bool) -> tuple[Row, ...]:
                 Contestant(US, one_change(many)),
                 Contestant(STOCK, stock(Model(small=many))),
                 Contestant("loop of watchdog and git", loop(Model(small=many))),
+                Contestant(f"{LIMIT}git push alone", push_alone(Model(small=many))),
             ),
             rounds=3,
         ),
