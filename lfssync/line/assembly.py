@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lfssync.line.opening import open_beneath
 from lfssync.line.plan import CommitPlan, differs
-from lfssync.line.stage import open_beneath
 from lfssync.line.waiting import Waiting
 from lfssync.model import (
     STILL_CHANGING,

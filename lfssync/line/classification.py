@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from lfssync.git import facts
 from lfssync.git.fastimport import blob_oid
 from lfssync.git.repository import Repository, can_be
+from lfssync.line.opening import open_beneath
 from lfssync.line.settle import Writer, probe
-from lfssync.line.stage import open_beneath
 from lfssync.model import STILL_CHANGING, Change, Changes, Deferred, Known, LfsObject, Signature, Staged, show
 from lfssync.records.store import Store
 from lfssync.rules.attributes import BINARY_LIMIT_BYTES, Block, Verdict, has_line, join, split

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.formats.reading import Reader
+from lfssync.line.opening import open_beneath
 from lfssync.line.scan import scan
-from lfssync.line.stage import open_beneath
 from lfssync.model import Signature
 from lfssync.records.store import Store
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.line.keeping import Keeper, admit
+from lfssync.line.opening import open_beneath
 from lfssync.line.outofreach import WithheldError
 from lfssync.line.pins import PINS, Share
-from lfssync.line.stage import open_beneath, release
+from lfssync.line.stage import release
 from lfssync.model import STILL_CHANGING, Change, Deferred, LfsObject, Monitor, Plan, Signature, Staged, State, show
 from lfssync.records.store import PROVEN_FACT, Store
 from lfssync.rules.closing import BATCH_BYTES, LEFT, LastCall, TimeIsUp

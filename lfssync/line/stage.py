@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from lfssync.formats import Reader, check
 from lfssync.git.fastimport import blob_oid
 from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
+from lfssync.line.opening import BLOCK_BYTES, Content, Folder, open_beneath, read_blocks
 from lfssync.line.pins import Share
 from lfssync.line.settle import Seen, is_appended, judge, probe, wait_if_racy
 from lfssync.line.waiting import Waiting
@@ -45,7 +46,6 @@ from lfssync.rules.attributes import Storage, Verdict, decide, is_binary, looks_
 from lfssync.rules.closing import LEFT, LastCall, TimeIsUp
 from lfssync.shares import hash_block
 
-BLOCK_BYTES = 1 << 20
 HEAD_BYTES = 8000
 HASHERS = 2
 _TASK_FILES = 32
@@ -53,8 +53,6 @@ _TASK_FILES = 32
 
 _AHEAD = 6
 """How many handfuls may be read before the receiver took the first."""
-
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 BlobWriter = Callable[[str, int, Iterable[bytes]], None]
 """Takes a git blob: its name, its size in bytes, and blocks that add up to it."""
@@ -143,19 +141,20 @@ class Stage:
     def _handful(self, changes: list[Change]) -> _Results:
         results: list[Staged | Deferred] = []
         try:
-            results.extend(map(self._one, changes))
+            with Folder(self.root_fd) as folder:
+                results.extend(self._one(change, folder) for change in changes)
         except BaseException:
             release(result for result in results if isinstance(result, Staged))
             raise
         return _Results(results)
 
-    def _one(self, change: Change) -> Staged | Deferred:
+    def _one(self, change: Change, folder: Folder) -> Staged | Deferred:
         if self.last_call.is_over:
             return self._deferred(change, LEFT)
         try:
             if change.signature.is_link:
                 return self._link(change)
-            fd = open_beneath(self.root_fd, change.path)
+            fd = folder.open(change.path)
         except OSError as error:
             return self._deferred(change, _reason(error))
         keep = False
@@ -195,9 +194,12 @@ class Stage:
         signature = Signature.of(status)
         reason = self._unsettled(change.path, fd, signature)
         is_prefix = reason is not None and self._has_waited(change) and is_appended(change, signature.size_bytes)
-        if not is_prefix and (reason := reason or self._incomplete(change, signature, fd)):
+        if reason and not is_prefix:
             return self._deferred(change, reason)
-        staged = self._read(change, signature, fd)
+        content = Content(fd, signature.size_bytes)
+        if not is_prefix and (reason := self._incomplete(change, signature, content)):
+            return self._deferred(change, reason)
+        staged = self._read(change, signature, content)
         if not isinstance(staged, Staged):
             return staged or self._deferred(change, STILL_CHANGING)
         if is_prefix:
@@ -209,9 +211,9 @@ class Stage:
     def _has_waited(self, change: Change) -> bool:
         return self.waiting.has_waited(change.path, time.time(), self.policy.max_wait_s)
 
-    def _incomplete(self, change: Change, signature: Signature, fd: int) -> str | None:
+    def _incomplete(self, change: Change, signature: Signature, content: Content) -> str | None:
         """Why a file that nobody writes has to wait all the same, if it has to."""
-        finding = check(change.path, Reader.of(fd, signature.size_bytes))
+        finding = check(change.path, Reader(signature.size_bytes, content.at))
         if not finding.is_incomplete:
             return None
         is_old = time.time() - signature.ctime_ns / 1e9 >= self.policy.max_wait_s or self._has_waited(change)
@@ -220,20 +222,22 @@ class Stage:
             return None
         return finding.reason
 
-    def _read(self, change: Change, signature: Signature, fd: int) -> Staged | Deferred | None:
+    def _read(self, change: Change, signature: Signature, content: Content) -> Staged | Deferred | None:
         """Read a file as the attributes and its content say; None when it became shorter meanwhile."""
-        head = os.pread(fd, HEAD_BYTES, 0)
+        head = content.at(HEAD_BYTES, 0)
         verdict = self.verdicts.get(change.path, Verdict.UNSPECIFIED)
-        pointer = looks_like_pointer(os.pread(fd, 1024, 0)) if signature.size_bytes <= 1024 else False
-        if pointer and self.policy.in_checkout and (kept := self._pointer_as_it_was(change, signature, fd)):
+        pointer = looks_like_pointer(content.at(1024, 0)) if signature.size_bytes <= 1024 else False
+        if pointer and self.policy.in_checkout and (kept := self._pointer_as_it_was(change, signature, content)):
             return kept
         preflight, size_bytes = self.policy.preflight, signature.size_bytes
         threshold_bytes = preflight.lfs_threshold_bytes(self.policy.lfs_threshold_bytes)
         storage = decide(verdict, size_bytes, is_binary(head), pointer, threshold_bytes, preflight.binary_limit_bytes)
-        text = os.pread(fd, CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
+        text = content.at(CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
         if reason := preflight.refusal(change.path, size_bytes, text, storage is not Storage.PLAIN):
             return replace(self._deferred(change, reason), is_refused=True)
-        return self._plain(change, signature, fd) if storage is Storage.PLAIN else self._lfs(change, signature, fd)
+        if storage is Storage.PLAIN:
+            return self._plain(change, signature, content)
+        return self._lfs(change, signature, content.fd)
 
     def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
         now_s = time.monotonic()
@@ -244,25 +248,25 @@ class Stage:
             self.seen[path] = seen
         return reason
 
-    def _pointer_as_it_was(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+    def _pointer_as_it_was(self, change: Change, signature: Signature, content: Content) -> Staged | None:
         """An unsmudged checkout: the file *is* the pointer that is recorded for it, so nothing has changed."""
-        content = os.pread(fd, signature.size_bytes, 0)
-        oid = blob_oid(len(content), [content])
+        text = content.at(signature.size_bytes, 0)
+        oid = blob_oid(len(text), [text])
         if change.known is None or change.known.blob_oid != oid:
             return None
-        return Staged(change.path, signature, oid, parse_pointer(content))
+        return Staged(change.path, signature, oid, parse_pointer(text))
 
-    def _plain(self, change: Change, signature: Signature, fd: int) -> Staged | None:
+    def _plain(self, change: Change, signature: Signature, content: Content) -> Staged | None:
         size = signature.size_bytes
         if size <= BLOCK_BYTES:
-            content = os.pread(fd, size, 0)
-            if len(content) != size:
+            text = content.at(size, 0)
+            if len(text) != size:
                 return None
-            oid = blob_oid(size, [content])
-            blocks: Iterable[bytes] = [content]
+            oid = blob_oid(size, [text])
+            blocks: Iterable[bytes] = [text]
         else:
-            oid = blob_oid(size, read_blocks(fd, size))
-            blocks = read_blocks(fd, size)
+            oid = blob_oid(size, read_blocks(content.fd, size))
+            blocks = read_blocks(content.fd, size)
         if change.known is None or change.known.blob_oid != oid:
             self.blobs(oid, size, blocks)
         self.monitor(Progress(State.STAGING, change.path, size, size))
@@ -316,31 +320,6 @@ def release(staged: Iterable[Staged]) -> None:
             os.close(one.fd)
 
 
-def open_beneath(root_fd: int, path: bytes, flags: int = 0) -> int:
-    """Open a path beneath a directory, following no link on the way.
-
-    Args:
-        root_fd: The directory.
-        path: Relative path.
-        flags: Flags besides reading, such as `os.O_DIRECTORY`.
-
-    Raises:
-        OSError: As open(2); ELOOP or ENOTDIR when a part of the way is a link.
-    """
-    *parents, name = path.split(b"/")
-    at = root_fd
-    try:
-        for part in parents:
-            below = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=at)
-            if at != root_fd:
-                os.close(at)
-            at = below
-        return os.open(name, _FLAGS | flags, dir_fd=at)
-    finally:
-        if at != root_fd:
-            os.close(at)
-
-
 def _oid(staged: Staged) -> str:
     return staged.lfs.oid if staged.lfs else staged.blob_oid
 
@@ -356,16 +335,6 @@ def _oid_again(staged: Staged, fd: int) -> str:
     return digest.hexdigest()
 
 
-def read_blocks(fd: int, size_bytes: int) -> Iterator[bytes]:
-    """Exactly `size_bytes` of a file; one that became shorter is filled up with zeros (its digest then tells)."""
-    done = 0
-    while done < size_bytes:
-        block = os.pread(fd, min(BLOCK_BYTES, size_bytes - done), done)
-        block = block or bytes(min(BLOCK_BYTES, size_bytes - done))
-        done += len(block)
-        yield block
-
-
 def _may_read(share: Share, tasks: int) -> bool:
     """Whether another handful may be read before the receiver took the first."""
     reads = share.reads
@@ -375,9 +344,11 @@ def _may_read(share: Share, tasks: int) -> bool:
 def _handfuls(changes: Iterable[Change], most: Callable[[], int]) -> Iterator[list[Change]]:
     """Cut the changes into tasks of at most so many files: a large file is one of its own."""
     handful: list[Change] = []
+    limit = 0
     for change in changes:
+        limit = limit if handful else min(_TASK_FILES, most())
         handful.append(change)
-        if len(handful) >= min(_TASK_FILES, most()) or change.signature.size_bytes > BLOCK_BYTES:
+        if len(handful) >= limit or change.signature.size_bytes > BLOCK_BYTES:
             yield handful
             handful = []
     if handful:

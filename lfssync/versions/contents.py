@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lfssync.errors import LfssyncError
 from lfssync.git.repository import Repository
-from lfssync.line.stage import open_beneath
+from lfssync.line.opening import open_beneath
 from lfssync.model import LfsObject, Signature
 from lfssync.records.store import Store
 from lfssync.results import Version

@@ -139,6 +139,7 @@ HOUSE = (
     "lfssync.line.settle",
     "lfssync.line.pins",
     "lfssync.line.waiting",
+    "lfssync.line.opening",
     "lfssync.line.stage",
     "lfssync.line.classification",
     "lfssync.line.findings",
