@@ -39,6 +39,10 @@ _SHUT = ("KeyringLocked", "InitError", "PromptDismissedException", "LockedExcept
 """What backends raise when a question was not answered, or answered with no."""
 
 _NEEDS_BUS = ("Secret Service", "KWallet")
+NO_BUS = "there is no D-Bus session bus"
+
+FILE_PLACE = ("python_keyring", "crypted_pass.cfg")
+"""Where the encrypted file is, beneath the user's `XDG_DATA_HOME`."""
 
 Answer = dict[str, Any]
 
@@ -76,7 +80,7 @@ def choose(phrase: str) -> tuple[str, Any]:
                 continue  # making one takes a person who chooses its password
             _open_file(made, phrase)
         return name, made
-    raise Nowhere("no Secret Service answers" if has_bus else "there is no D-Bus session bus")
+    raise Nowhere("no Secret Service answers" if has_bus else NO_BUS)
 
 
 def _open_file(backend: Any, phrase: str) -> None:

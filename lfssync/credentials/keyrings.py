@@ -157,10 +157,13 @@ class Keyring:
 
     def _call(self, request: dict[str, str]) -> dict[str, Any]:
         """The child's last word; `silent` when it had none, and what it said on the way when it did not end."""
+        variables = child_environment(self.environment)
+        if _is_nowhere(variables):
+            return {"state": KeyringState.MISSING, "reason": keyring_process.NO_BUS}
         # Only what an import needs: the folder that the caller stands in is not where to find code.
         path = [entry for entry in sys.path if os.path.isabs(entry)]
         sent = json.dumps(request | {"phrase": keyring_phrase(self.environment), "path": path}).encode()
-        with _child(child_environment(self.environment)) as child:
+        with _child(variables) as child:
             assert child.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(sent)
@@ -184,6 +187,15 @@ def child_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     if not kept.get("DBUS_SESSION_BUS_ADDRESS") and os.path.isabs(runtime) and Path(runtime, "bus").is_socket():
         kept["DBUS_SESSION_BUS_ADDRESS"] = f"unix:path={runtime}/bus"
     return kept
+
+
+def _is_nowhere(variables: Mapping[str, str]) -> bool:
+    """Whether a child with these variables would find no keyring: it need not look, which takes it 0.15 s."""
+    home, bus = variables.get("HOME"), variables.get("DBUS_SESSION_BUS_ADDRESS")
+    if sys.platform != "linux" or bus or not home:
+        return False
+    data = variables.get("XDG_DATA_HOME") or os.path.join(home, ".local", "share")
+    return not os.path.exists(os.path.join("/", data, *keyring_process.FILE_PLACE))
 
 
 def _availability(answer: Mapping[str, Any]) -> Availability:

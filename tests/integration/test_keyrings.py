@@ -108,8 +108,31 @@ def test_no_program_is_run_to_look_for_one(tmp_path: Path, private_environment: 
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!/bin/sh\necho {name} >>{tmp_path}/ran\n")
         program.chmod(0o755)
-    assert state(Keyring(os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})) is KeyringState.MISSING
+    with session_bus(tmp_path / "bus"):
+        keyring = Keyring(os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+        assert state(keyring) is KeyringState.MISSING
     assert not (tmp_path / "ran").exists()
+
+
+def test_where_there_can_be_none_no_child_looks(tmp_path: Path, private_environment: Path) -> None:
+    """It would take as long as a small sync. A file is found where keyrings.alt itself has it, whoever says where."""
+
+    def children(**variables: str) -> int:
+        code = "import os; from lfssync.credentials.keyrings import Keyring; print(Keyring(os.environ).availability())"
+        command = ["strace", "-f", "-e", "trace=execve", "-s", "4096", "-o", f"{tmp_path}/trace", sys.executable, "-c"]
+        subprocess.run([*command, code], env=os.environ | variables, capture_output=True, timeout=60, check=True)
+        return (tmp_path / "trace").read_text().count("keyring_process.py")
+
+    assert children() == 0
+    assert children(DBUS_SESSION_BUS_ADDRESS=f"unix:path={tmp_path}/gone") == 1
+    file = encrypted_file("phrase")
+    assert children() == 1
+    assert children(XDG_DATA_HOME=str(tmp_path / "elsewhere")) == 0
+    home = tmp_path / "home"
+    (home / ".local" / "share" / "python_keyring").mkdir(parents=True)
+    file.rename(home / ".local" / "share" / "python_keyring" / file.name)
+    assert children(XDG_DATA_HOME="", HOME=str(home)) == 1
+    assert Keyring(os.environ | {"XDG_DATA_HOME": "", "HOME": str(home)}).availability().state is KeyringState.LOCKED
 
 
 def test_a_bus_that_is_gone_is_as_good_as_none(tmp_path: Path, private_environment: Path) -> None:
@@ -148,15 +171,16 @@ def test_a_keyring_that_says_nothing_is_given_up(tmp_path: Path, private_environ
         assert state(Keyring(os.environ, timeout_s=2)) is KeyringState.SILENT
 
 
-def test_plain_text_is_never_chosen(private_environment: Path) -> None:
+def test_plain_text_is_never_chosen(tmp_path: Path, private_environment: Path) -> None:
     """keyrings.alt is installed here, and keyring itself would take it: it keeps tokens in a file anybody may copy."""
     from keyrings.alt.file import PlaintextKeyring  # type: ignore[import-untyped]
 
     assert PlaintextKeyring.priority > 0
     data = Path(os.environ["XDG_DATA_HOME"])
-    keyring = Keyring(os.environ | {"PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring"})
-    with pytest.raises(KeyringError, match="no keyring can be used"):
-        keyring.keep("h", ME)
+    with session_bus(tmp_path / "bus"):
+        keyring = Keyring(os.environ | {"PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring"})
+        with pytest.raises(KeyringError, match="no keyring can be used"):
+            keyring.keep("h", ME)
     assert not data.exists() or files_with(CANARY, data) == []
     assert files_with(CANARY, private_environment) == []
 
@@ -175,7 +199,8 @@ def test_a_users_file_that_names_code_is_not_read(tmp_path: Path, private_enviro
     (tmp_path / "sprung").unlink()
     (trap.parent / "secretstorage.py").write_text(trap.read_text())
     variables = {"PYTHON_KEYRING_BACKEND": "trap.Keyring", "PYTHONPATH": str(trap.parent)}
-    assert state(Keyring(os.environ | variables)) is KeyringState.MISSING
+    with session_bus(tmp_path / "bus"):
+        assert state(Keyring(os.environ | variables)) is KeyringState.MISSING
     assert not (tmp_path / "sprung").exists()
 
 
