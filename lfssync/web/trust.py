@@ -25,6 +25,9 @@ _AUTHORITY_FILES = (
 )
 """Where distributions keep them; `requests` alone would bring its own list, without the authority of one's company."""
 
+_ASKED = frozenset({"sslcainfo", "sslcapath", "sslcert", "sslkey", "proxy", "extraheader"})
+"""The last parts of the keys of git's that count here."""
+
 Settings = Mapping[str, tuple[str, ...]]
 """Settings of git by lower-case key, all their values in order."""
 
@@ -76,6 +79,8 @@ def git_settings(git: Git) -> Callable[[str], Settings]:
     """What asks git for its `http.*` settings that fit an address; a mirror's own git dir has none."""
 
     def ask(url: str) -> Settings:
+        if not any(one.key.startswith("http.") and one.key.rpartition(".")[2] in _ASKED for one in git.settings()):
+            return {}
         found: dict[str, tuple[str, ...]] = {}
         said = git.run("config", "-z", "--get-urlmatch", "http", url, accept=(0, 1)).stdout
         for line in said.decode("utf-8", "surrogateescape").split("\0"):
