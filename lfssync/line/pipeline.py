@@ -41,6 +41,7 @@ from lfssync.records.report import Report
 from lfssync.records.store import PROVEN_FACT, REMOTES_FACT, Store
 from lfssync.rules.groups import widened
 from lfssync.rules.weights import outdated
+from lfssync.transfer.ahead import getting_ready
 
 _ROOT_FACT = "root"
 """The store's name for which directory was mirrored last."""
@@ -120,9 +121,10 @@ def _attempt(mirror: Mirror, state_dir: Path, order: Order, session: Session) ->
         report = Report(store, mirror)
         bench = open_bench(mirror, state_dir, store, session)
         under_way = _Pass(mirror, order, session, store, report, bench)
-        if order.aim is Aim.PREPARE:
-            return under_way.prepare()
-        result = under_way.run()
+        with getting_ready(bench.securing.transfer):
+            if order.aim is Aim.PREPARE:
+                return under_way.prepare()
+            result = under_way.run()
         session.is_tidy = True
         report.success(result)
         if order.scrubs:

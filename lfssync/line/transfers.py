@@ -13,7 +13,8 @@ from lfssync.git.addresses import fetched_from, pushed_to
 from lfssync.git.gitcommand import Git
 from lfssync.model import Mirror, TransferKind
 from lfssync.rules.remotes import Remote, RemoteKind, parse_remote
-from lfssync.transfer import Transfer
+from lfssync.transfer import Transfer, over_http
+from lfssync.transfer.ahead import Ahead, Made
 from lfssync.transfer.bare import open_bare
 
 if TYPE_CHECKING:
@@ -63,9 +64,13 @@ def transfer_for(mirror: Mirror, git: Git, unfinished: Unfinished | None = None)
         if mirror.transfer is TransferKind.HTTP:
             raise UserError(f'{mirror.name}: transfer = "http" needs a host or lfs_url', "leave `transfer` out")
         return folder
-    from lfssync.transfer.http import open_http
 
-    http = open_http(mirror, remote, git, unfinished=unfinished)
+    def make() -> Made:
+        from lfssync.transfer.http import open_http
+
+        return open_http(mirror, remote, git, unfinished=unfinished)
+
+    http = Ahead(over_http(mirror, remote), make)
     if remote.kind is RemoteKind.SSH and mirror.transfer is TransferKind.AUTO:
         from lfssync.transfer.gitlfs import GitLfsTransfer
         from lfssync.transfer.overssh import StockIfNeeded

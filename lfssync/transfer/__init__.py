@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lfssync.model import LfsObject, Monitor
+from lfssync.model import LfsObject, Mirror, Monitor
+from lfssync.rules.remotes import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,13 @@ class Transfer(Protocol):
             offset: Where they begin, in bytes.
             count: How many, at most; fewer at its end.
         """
+
+
+def over_http(mirror: Mirror, remote: Remote) -> str:
+    """The `Transfer.endpoint` of a mirror whose objects go over HTTP.
+
+    Args:
+        mirror: Its `lfs_url` counts.
+        remote: Where git goes.
+    """
+    return f"lfs {mirror.lfs_url or remote.url}"

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from lfssync.credentials import Credential, Credentials
 from lfssync.model import LfsObject
 from lfssync.transfer.batch import (
     BASIC,
@@ -32,6 +31,7 @@ from lfssync.transfer.batch import (
     request,
 )
 from lfssync.transfer.endpoint import Endpoint
+from lfssync.transfer.logins import WANTED, Login
 from lfssync.web.client import Client, Stream
 from lfssync.web.messages import ANSWER_TIMEOUT_S, Answer, Request, origin
 from lfssync.web.retrying import Patience, persist
@@ -47,49 +47,15 @@ LOGINS = 2
 class Finder(Protocol):
     """Who knows where the server is; see `endpoint.Discovery`."""
 
+    @property
+    def asks_ssh(self) -> bool:
+        """Whether it may take a connection to find out."""
+
     def endpoint(self, operation: str) -> Endpoint:
         """The server for an operation."""
 
     def forget(self, operation: str) -> None:
         """The server did not take what it was told."""
-
-
-class Login:
-    """Which login is used for an address now; asked by several threads, of which one looks for the next.
-
-    Args:
-        credentials: Who knows logins.
-        form: Makes an `Authorization` header of one, for an address.
-    """
-
-    def __init__(self, credentials: Credentials, form: Callable[[str, Credential], str]) -> None:
-        self._credentials = credentials
-        self._form = form
-        self._lock = threading.Lock()
-        self._current: dict[str, Credential | None] = {}
-
-    def headers(self, url: str) -> dict[str, str]:
-        """What to send along; nothing when nobody knows a login."""
-        with self._lock:
-            if url not in self._current:
-                self._current[url] = self._credentials.find(url)
-            credential = self._current[url]
-        return {} if credential is None else {"Authorization": self._form(url, credential)}
-
-    def refused(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Take note that these headers were not good enough.
-
-        Returns:
-            Whether there is another login to try.
-        """
-        with self._lock:
-            credential = self._current.get(url)
-            if credential is None:
-                return False
-            if headers.get("Authorization") == self._form(url, credential):  # else another thread was here before
-                self._credentials.refused(url, credential)
-                self._current[url] = self._credentials.find(url)
-            return self._current[url] is not None
 
 
 @dataclass(slots=True)
@@ -127,7 +93,7 @@ class Api:
         document: Mapping[str, Any],
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Answer:
-        """Post a document to the server, with the login that there is; when it is refused, once more with the next.
+        """Post a document to the server, with a login where it wants one; when it is refused, once more with the next.
 
         Args:
             operation: Which server, when there are two.
@@ -139,15 +105,24 @@ class Api:
             The answer, whatever its status.
         """
         wish = Request("POST", "", HEADERS, json.dumps(document).encode(), answer_timeout_s)
-        logins = LOGINS
+        logins, was_wanted = LOGINS, False
         while True:
             place = self.place(operation)
-            own = {} if _has_login(place.headers) else self.login.headers(place.url)
+            own = {} if _has_login(place.headers) else self.login.first(place.url)
             headers = {**HEADERS, **place.headers, **own}
             answer = self.client.send(replace(wish, url=f"{place.url}/{path}", headers=headers))
+            if answer.status in WANTED and not own and self._logs_in(place):
+                was_wanted = True
+                continue
             logins -= 1
             if answer.status != 401 or not self._is_another(operation, place, own) or not logins:
+                if was_wanted and answer.status not in WANTED:
+                    self.login.helped(place.url)
                 return answer
+
+    def _logs_in(self, place: Endpoint) -> bool:
+        """Whether a server that was asked without a login can be asked with one, which is looked for now."""
+        return not _has_login(place.headers) and bool(self.login.headers(place.url))
 
     def _is_another(self, operation: Operation, place: Endpoint, refused: Mapping[str, str]) -> bool:
         """Whether there is another login to try after one was refused."""
@@ -179,6 +154,7 @@ class Api:
     def _ask(
         self, operation: Operation, objects: Sequence[LfsObject], kinds: tuple[str, ...]
     ) -> dict[LfsObject, Standing]:
+        was_open = self.login.is_open(self.place(operation).url)
         clock_s, epoch_s = self.clock(), time.time()
         answer = self.call(operation, "objects/batch", request(operation, objects, self.branch, kinds))
         if answer.status == 413 and len(objects) > 1:
@@ -192,6 +168,11 @@ class Api:
         sent = Sent(clock_s, epoch_s if told is None else told)
         reply = parse(answer.document(), operation, objects, kinds, sent)
         found = {lfs: reply.standings[lfs.oid] for lfs in objects}
+        if was_open and _is_hidden(found) and self._logs_in(place := self.place(operation)):
+            again = self._ask(operation, objects, kinds)
+            if not _is_hidden(again):
+                self.login.helped(place.url)
+            return again
         return found | self._doubtful(found) if reply.transfer == MULTIPART_BASIC else found
 
     def _doubtful(self, found: Mapping[LfsObject, Standing]) -> dict[LfsObject, Standing]:
@@ -212,16 +193,15 @@ class Api:
             wish: The request, with the headers of the link.
             is_authenticated: Whether the server said that these headers are enough.
         """
-        login = self._link_login(operation, wish)
-        if login and is_authenticated and not self._links_want_login:
+        if is_authenticated and not self._links_want_login:
             with self.client.open(wish) as stream:
-                if stream.status != 401:
+                if stream.status != 401 or not self._link_login(operation, wish):
                     yield stream
                     return
             self._links_want_login = True
             if wish.body is not None and not isinstance(wish.body, bytes):
                 wish.body.rewind()
-        with self.client.open(replace(wish, headers={**wish.headers, **login})) as stream:
+        with self.client.open(replace(wish, headers={**wish.headers, **self._link_login(operation, wish)})) as stream:
             yield stream
 
     def follow(self, operation: Operation, wish: Request, is_authenticated: bool) -> Answer:
@@ -234,6 +214,11 @@ class Api:
         if _has_login(wish.headers) or _has_login(place.headers) or origin(wish.url) != origin(place.url):
             return {}
         return self.login.headers(place.url)
+
+
+def _is_hidden(found: Mapping[LfsObject, Standing]) -> bool:
+    """Whether an answer refuses an object in a way that a login may help with."""
+    return any(isinstance(one, Failed) and one.code in WANTED for one in found.values())
 
 
 def _has_login(headers: Mapping[str, str]) -> bool:

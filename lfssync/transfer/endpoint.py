@@ -109,6 +109,11 @@ class Discovery:
         self._known: dict[str, Endpoint] = {}
         self._lock = threading.Lock()
 
+    @property
+    def asks_ssh(self) -> bool:
+        """Whether finding the server may take a connection over ssh."""
+        return not self._lfs_url and self._remote.kind is RemoteKind.SSH
+
     def endpoint(self, operation: str) -> Endpoint:
         """The server for an operation.
 

@@ -27,13 +27,14 @@ from lfssync.hosts.known import host_of
 from lfssync.model import LfsObject, Mirror, Monitor, State
 from lfssync.rules.remotes import Remote
 from lfssync.shares import SENDING
-from lfssync.transfer import Source, Uploaded
-from lfssync.transfer.api import Api, Login
+from lfssync.transfer import Source, Uploaded, over_http
+from lfssync.transfer.api import Api
 from lfssync.transfer.batch import OFFERED, Operation, Present, Standing, Wanted, batches
 from lfssync.transfer.body import ContentChanged, Throttle
 from lfssync.transfer.endpoint import Discovery
 from lfssync.transfer.fetching import Fetching, peek
 from lfssync.transfer.locks import locked
+from lfssync.transfer.logins import WANTED_FILE, Login, Wishes
 from lfssync.transfer.multipart import uploaders as in_parts
 from lfssync.transfer.sending import Halted, Sending, Standpoint
 from lfssync.transfer.unfinished import Unfinished
@@ -99,6 +100,11 @@ class HttpTransfer:
     def close(self) -> None:
         """Close its connections now; it opens new ones when it is used again."""
         self._api.client.close()
+
+    def get_ready(self) -> None:
+        """Look for the login where the server wanted one before, unless ssh has to be asked where that is."""
+        if not self._api.finder.asks_ssh:
+            self._api.login.first(self._api.place(Operation.UPLOAD).url)
 
     @property
     def endpoint(self) -> str:
@@ -212,11 +218,17 @@ def _raise_worst(errors: Sequence[LfssyncError]) -> None:
 
 def _authorization(url: str, credential: Credential) -> str:
     """A login for an LFS server: as every server takes it, but the Hub knows tokens of applications as Bearer only."""
+    hub = _hub(url)
+    return basic(credential) if hub is None else hub.authorization(credential)
+
+
+def _hub(url: str) -> HuggingFace | None:
+    """The Hub, where an address is on it: it knows nobody without a login who may write, and gives strangers little."""
     try:
         host = host_of(url, os.environ)
     except UserError:  # an address that no remote could have: ssh named it
-        return basic(credential)
-    return host.authorization(credential) if isinstance(host, HuggingFace) else basic(credential)
+        return None
+    return host if isinstance(host, HuggingFace) else None
 
 
 def open_http(
@@ -236,12 +248,12 @@ def open_http(
         patience: How long to try.
         unfinished: Uploads that were begun before.
     """
-    stop = git.stop or threading.Event()
+    stop, lfs = git.stop or threading.Event(), git.git_dir / "lfs"
     client = Client(Trust(os.environ, git_settings(git)), stop)
     api = Api(
         client,
         Discovery(remote, git, mirror.lfs_url),
-        Login(git.login, _authorization),
+        Login(git.login, _authorization, Wishes(git.git_dir / WANTED_FILE), lambda url: _hub(url) is not None),
         mirror.branch,
         OFFERED,
         stop,
@@ -249,5 +261,4 @@ def open_http(
     )
     throttle = Throttle(mirror.rate_limit_bytes, time.monotonic, stop.wait)
     uploaders = (Basic(), *in_parts(unfinished or Unfinished()))
-    keep = git.git_dir / "lfs" / "uploads"
-    return HttpTransfer(f"lfs {mirror.lfs_url or remote.url}", api, throttle, keep, uploaders)
+    return HttpTransfer(over_http(mirror, remote), api, throttle, lfs / "uploads", uploaders)

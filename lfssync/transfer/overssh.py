@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from lfssync.model import LfsObject, Monitor
 from lfssync.transfer import Source, Transfer, Uploaded
+from lfssync.transfer.ahead import GetsReady
 from lfssync.transfer.endpoint import OnlyOverSshError
 
 R = TypeVar("R")
@@ -27,8 +28,19 @@ class StockIfNeeded:
 
     def __init__(self, first: Transfer, stock: Transfer) -> None:
         self._endpoint = first.endpoint
+        self._first = first
         self._now = first
         self._stock = stock
+
+    def begin(self) -> None:
+        """See `GetsReady.begin`."""
+        if isinstance(self._first, GetsReady):
+            self._first.begin()
+
+    def end(self) -> None:
+        """See `GetsReady.end`."""
+        if isinstance(self._first, GetsReady):
+            self._first.end()
 
     @property
     def endpoint(self) -> str:

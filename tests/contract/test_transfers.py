@@ -21,6 +21,7 @@ import pytest
 from lfssync.errors import BlockedError, LfssyncError, TransientError
 from lfssync.model import LfsObject, Plan, Progress, silent
 from lfssync.transfer import Source
+from lfssync.transfer.logins import WANTED_FILE
 from tests.contract.places import KINDS, SHARED, Damaged, Place, Servers, servers_in
 from tests.helpers import git, lfs_fsck, random_bytes, tree, write
 
@@ -79,10 +80,12 @@ def shape(place: Place, *contents: bytes) -> dict[str, bytes]:
 
 
 def litter(place: Place) -> list[str]:
-    """Temporary files and folders at the remote, and what is left in the mirror's git dir."""
+    """Temporary files and folders at the remote, and what is left in the mirror's git dir besides who wants a login."""
     strange = [str(path) for path in place.objects.parent.rglob("lfssync-*")]
     strange += [
-        str(path) for path in place.git_dir.rglob("*") if path.is_file() and path.name not in ("HEAD", "config")
+        str(path)
+        for path in place.git_dir.rglob("*")
+        if path.is_file() and path.name not in ("HEAD", "config", WANTED_FILE)
     ]
     return strange + [str(room) for room in Path(os.environ["XDG_RUNTIME_DIR"]).glob("lfssync-*")]
 

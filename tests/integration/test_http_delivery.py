@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from lfssync.errors import AuthError, BlockedError, LfssyncError, UserError
 from lfssync.git.gitcommand import Git
 from lfssync.line.transfers import transfer_for
 from lfssync.model import LfsObject, Mirror, TransferKind, silent
+from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Transfer, Uploaded
+from lfssync.transfer.ahead import Ahead, getting_ready
 from lfssync.transfer.endpoint import OnlyOverSshError
 from lfssync.transfer.gitlfs import GitLfsTransfer
-from lfssync.transfer.http import HttpTransfer
+from lfssync.transfer.http import open_http
 from lfssync.transfer.overssh import StockIfNeeded
-from tests.contract.lfsserver import serving
+from tests.contract.lfsserver import Reply, serving
 from tests.helpers import clone, git, lfs_fsck, make_bare, random_bytes, tree, write
 from tests.servers import githost
 from tests.servers.giftless import giftless
@@ -157,12 +160,12 @@ def chosen(remote: str, kind: TransferKind, tmp_path: Path, **keys: str) -> Tran
 @pytest.mark.parametrize(
     ("remote", "kind", "expected"),
     [
-        ("https://host.example.org/me/model.git", TransferKind.AUTO, HttpTransfer),
-        ("https://host.example.org/me/model.git", TransferKind.HTTP, HttpTransfer),
+        ("https://host.example.org/me/model.git", TransferKind.AUTO, Ahead),
+        ("https://host.example.org/me/model.git", TransferKind.HTTP, Ahead),
         ("https://host.example.org/me/model.git", TransferKind.GIT_LFS, GitLfsTransfer),
-        ("http://127.0.0.1:1/me/model.git", TransferKind.AUTO, HttpTransfer),
+        ("http://127.0.0.1:1/me/model.git", TransferKind.AUTO, Ahead),
         ("ssh://git@host.example.org/me/model.git", TransferKind.AUTO, StockIfNeeded),
-        ("git@host.example.org:me/model.git", TransferKind.HTTP, HttpTransfer),
+        ("git@host.example.org:me/model.git", TransferKind.HTTP, Ahead),
         ("git@host.example.org:me/model.git", TransferKind.GIT_LFS, GitLfsTransfer),
     ],
 )
@@ -171,6 +174,37 @@ def test_the_remote_and_the_configuration_choose(
 ) -> None:
     """Nothing is asked of the network for that."""
     assert type(chosen(remote, kind, tmp_path)) is expected
+
+
+def test_what_is_made_later_bears_the_name_that_evidence_is_recorded_under(tmp_path: Path) -> None:
+    remote, lfs_url = "https://host.example.org/me/model", "https://lfs.example.org/me"
+    git, where = Git(make_bare(tmp_path / "mirror.git")), parse_remote(remote, tmp_path)
+    for mirror in (Mirror("m", tmp_path, remote), Mirror("m", tmp_path, remote, lfs_url=lfs_url)):
+        assert transfer_for(mirror, git).endpoint == open_http(mirror, where, git).endpoint
+
+
+def test_a_login_that_is_known_to_be_wanted_is_looked_for_before_anything_is_asked(tmp_path: Path) -> None:
+    """So a keyring has its time while files are read; a server of which nobody knows is no reason to ask it."""
+    looks: list[str] = []
+
+    class Notes(Knows):
+        def find(self, url: str) -> Credential:
+            looks.append(threading.current_thread().name)
+            return super().find(url)
+
+    with serving(tmp_path / "served") as server:
+        server.interfere = lambda asked: None if "Authorization" in asked.headers else Reply(401)
+        git = Git(make_bare(tmp_path / "m.git"), login=Notes())
+        mirror = Mirror("m", tmp_path, f"{server.address}/me/model")
+        for has_wanted_one in (False, True):
+            transfer = transfer_for(mirror, git)
+            with getting_ready(transfer):
+                pass
+            assert (looks, server.asked) == (["ahead"] if has_wanted_one else [], [])
+            transfer.missing([LfsObject("1" * 64, 1)])
+            assert len(looks) == 1
+            looks.clear()
+            server.asked.clear()
 
 
 def test_http_needs_a_server(tmp_path: Path) -> None:
@@ -267,8 +301,10 @@ def test_the_hub_gets_a_bearer_and_others_a_basic_login(
             monkeypatch.setenv("HF_ENDPOINT", server.address)
         remote = f"{server.address}/me/model"
         transfer = transfer_for(Mirror("m", tmp_path, remote), Git(make_bare(tmp_path / "m.git"), login=Knows()))
+        server.interfere = lambda asked: None if "Authorization" in asked.headers else Reply(401)
         transfer.missing([LfsObject("1" * 64, 1)])
         del transfer
-    (asked,) = server.asked
+    *before, asked = server.asked
+    assert len(before) == (0 if is_hub else 1), "the Hub is not asked as a stranger"
     assert asked.path == "/me/model.git/info/lfs/objects/batch"
     assert asked.headers["Authorization"].split()[0] == ("Bearer" if is_hub else "Basic")
