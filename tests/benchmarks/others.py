@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.contestants import Model, Prepare, new_remote, touch_one
@@ -27,13 +28,12 @@ _LOOP = Path(__file__).with_name("loop.py")
 def others(model: Model) -> tuple[Contestant, ...]:
     """Those who bring new weights to a place on the same disk, as far as they are installed."""
     known = (
-        ("git-annex add + copy + push", _annex(model)),
-        ("dvc add + push, git push", _dvc(model)),
-        ("restic backup", _restic(model)),
-        ("borg create", _borg(model)),
+        Contestant("git-annex add + sync --content", _annex(model), _annexed(model)),
+        Contestant("dvc add + push, git push", _dvc(model)),
+        Contestant("restic backup", _restic(model)),
+        Contestant("borg create", _borg(model)),
     )
-    paired = zip(PROGRAMS, known, strict=True)
-    return tuple(Contestant(name, prepare) for program, (name, prepare) in paired if shutil.which(program))
+    return tuple(one for program, one in zip(PROGRAMS, known, strict=True) if shutil.which(program))
 
 
 def absent() -> list[str]:
@@ -51,17 +51,30 @@ def _annex(model: Model) -> Prepare:
         model.write_weights(work)
 
         def timed() -> None:
-            for words in (
-                ["annex", "add", "--quiet", "."],
-                ["commit", "--quiet", "-m", "new weights"],
-                ["annex", "copy", "--quiet", "--to", "origin"],
-                ["push", "--quiet", "origin", "main", "git-annex"],
-            ):
-                meter.run(["git", *words], work)
+            meter.run(["git", "annex", "add", "--quiet", "."], work)
+            # commits, copies and pushes; merges the branch of locations, which the copy changes on both sides
+            meter.run(["git", "annex", "sync", "--quiet", "--content", "--message", "new weights", "origin"], work)
 
         return timed
 
     return prepare
+
+
+def _annexed(model: Model) -> Callable[[Path], None]:
+    """A check that the remote's branch has the links, and the remote what they lead to, in full size."""
+
+    def check(folder: Path) -> None:
+        remote = folder / "remote.git"
+        for number in range(model.weights):
+            name = f"main:model-{number:05d}.safetensors"
+            link = subprocess.run(["git", "show", name], cwd=remote, check=True, capture_output=True, text=True).stdout
+            sizes = [
+                file.stat().st_size for file in (remote / "annex" / "objects").rglob(Path(link).name) if file.is_file()
+            ]
+            if sizes != [model.weight_mib << 20]:
+                raise RuntimeError(f"{name} was not delivered")
+
+    return check
 
 
 def _dvc(model: Model) -> Prepare:
