@@ -16,7 +16,9 @@ from lfssync.git.gitcommand import Git
 from lfssync.model import LfsObject, Mirror, Plan, Progress
 from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Source
+from lfssync.transfer.endpoint import derived
 from lfssync.transfer.http import HttpTransfer, open_http
+from lfssync.transfer.logins import WANTED_FILE, Wishes
 from lfssync.transfer.unfinished import Unfinished
 from lfssync.web.retrying import Patience
 from tests.helpers import git, write
@@ -46,7 +48,11 @@ class Sender:
         return Source(LfsObject(hashlib.sha256(content).hexdigest(), len(content)), fd, os.fsencode(file))
 
     def transfer(self, url: str, unfinished: Unfinished | None = None, **keys: Any) -> HttpTransfer:
-        """A transfer to a remote, as every pass makes one anew; without `unfinished` as after a restart."""
+        """A transfer to a remote, as every pass but the first makes one anew: it knows that the remote wants a login.
+
+        Without `unfinished` it is as after a restart.
+        """
+        Wishes(self.folder / "mirror.git" / WANTED_FILE).add(derived(url))
         mirror = Mirror("model", self.folder, url, **keys)
         remote = parse_remote(url, self.folder)
         return open_http(mirror, remote, Git(self.folder / "mirror.git", login=self.credentials), patience=QUICK,
