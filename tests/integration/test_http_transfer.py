@@ -600,6 +600,7 @@ def test_a_login_that_is_revoked_meanwhile_is_one_error_and_no_storm(
     server: LfsServer, transfer: HttpTransfer, lay: Lay, keys: Keys
 ) -> None:
     keys.left = [Credential("me", "secret")]
+    server.interfere = _wants("secret")
     sources = [lay(b"object %d" % number, f"{number}.bin") for number in range(40)]
     transfer.missing([one.lfs for one in sources])
     server.asked.clear()
