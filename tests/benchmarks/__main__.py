@@ -45,7 +45,7 @@ def main() -> int:
             parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(r.key for r in known)}")
         for row in known:
             if not arguments.rows or row.key in arguments.rows:
-                found[row.key] = run_row(row, arguments.rounds)
+                found[row.key] = run_row(row, arguments.rounds, lfs.clear)
                 console.print(table(row, found[row.key]))
     BUILD.mkdir(exist_ok=True)
     (BUILD / "bench.json").write_text(json.dumps(document(found), indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -117,12 +116,13 @@ class Measured:
         return (max(self.seconds) - min(self.seconds)) / 2 / self.median_s if self.median_s else 0.0
 
 
-def run_row(row: Row, rounds: int | None = None) -> dict[str, Measured]:
+def run_row(row: Row, rounds: int | None, clear: Callable[[], None]) -> dict[str, Measured]:
     """Run all contestants of a row in turn, each round in another order.
 
     Args:
         row: What to run.
-        rounds: Instead of the row's own number.
+        rounds: Instead of the row's own number, or None.
+        clear: Called after each run, to take away what it left outside of its own folder.
 
     Returns:
         What each of them needed, by name, in the row's order.
@@ -132,6 +132,7 @@ def run_row(row: Row, rounds: int | None = None) -> dict[str, Measured]:
         shift = number % len(row.contestants)
         for one in row.contestants[shift:] + row.contestants[:shift]:
             _run_once(one, found[one.name])
+            clear()
     return found
 
 
@@ -211,8 +212,3 @@ def write_tree(root: Path, files: int, size_bytes: int = 300) -> None:
         if number % 100 == 0:
             folder.mkdir(parents=True)
         (folder / f"{number:07d}.json").write_bytes(b'{"n": %d, "x": "%b"}\n' % (number, b"y" * (size_bytes - 30)))
-
-
-def remove(folder: Path) -> None:
-    """Take a folder away, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)

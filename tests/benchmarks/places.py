@@ -56,6 +56,11 @@ class LfsPlace:
     store: str
     objects: Path
 
+    def clear(self) -> None:
+        """Take away what others have brought: it is in memory, which the next one needs."""
+        for name in os.listdir(self.objects):
+            shutil.rmtree(self.objects / name)
+
 
 @contextmanager
 def lfs_server() -> Iterator[LfsPlace]:
