@@ -1,15 +1,19 @@
 """Whether git and git-lfs are there, and not too old; asked once, before anything else is done.
 
 Beside `gitcommand`, for all who open a mirror. The one thing to know: a missing program is the user's to install, so it
-is told with the exact command.
+is told with the exact command. Asking both takes longer than a commit, so a note may keep which files were good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 from lfssync.errors import TransientError, UserError
 from lfssync.git.gitcommand import empty_folder, environment, not_installed
@@ -17,16 +21,53 @@ from lfssync.git.gitcommand import empty_folder, environment, not_installed
 OLDEST_GIT = (2, 38)
 OLDEST_GIT_LFS = (3, 0)
 
+PROGRAMS_FILE = "programs.json"
+"""What the note is called that `require_programs` leaves in a mirror's state folder."""
+
 _VERSION_TIMEOUT_S = 60.0
 
 
 @functools.cache
-def require_programs() -> None:
+def require_programs(note: Path | None = None) -> None:
     """Check once that git and git-lfs are there and not too old.
+
+    Args:
+        note: A file that is left for the next process: it need not ask the very same programs again.
 
     Raises:
         UserError: With the exact command that installs what is missing.
     """
+    stamps = _stamps()
+    if note is not None and stamps is not None and _noted(note) == stamps:
+        return
+    _ask()
+    if note is not None and stamps is not None:
+        with contextlib.suppress(OSError):  # then they are asked again
+            temporary = note.with_name(f"{note.name}.new")
+            temporary.write_text(json.dumps(stamps))
+            os.replace(temporary, note)
+
+
+def _stamps() -> list[list[str | int]] | None:
+    """Which files the programs are, and when they were written; None when it is not told by where they are."""
+    found: list[list[str | int]] = []
+    for name in ("git", "git-lfs"):
+        path = shutil.which(name)
+        if path is None:
+            return None
+        status = os.stat(path)
+        found.append([os.path.realpath(path), status.st_mtime_ns, status.st_size, status.st_ino])
+    return found
+
+
+def _noted(note: Path) -> object:
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(note.read_bytes())
+    return None
+
+
+@functools.cache
+def _ask() -> None:
     for command, oldest, package in (
         (["git", "version"], OLDEST_GIT, "git"),
         (["git", "lfs", "version"], OLDEST_GIT_LFS, "git-lfs"),

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _OID = re.compile(rb"([0-9a-f]{40})\n?")
+_COMMIT = re.compile(rb"commit [0-9]+\0tree ([0-9a-f]{40})\n")
 _ZERO = "0" * 40
 _PACKED_LIMIT_BYTES = 1 << 20
 _COMMIT_LIMIT_BYTES = 1 << 20
@@ -111,17 +112,25 @@ def tip_on_disk(git_dir: Path, name: str) -> str | None:
     except OSError:
         return None
     oid = (read(git_dir, [name]) or {}).get(name)
-    return oid if oid is not None and _has_commit(git_dir, oid) else None
+    return oid if oid is not None and tree_of(git_dir / "objects", oid) is not None else None
 
 
-def _has_commit(git_dir: Path, oid: str) -> bool:
-    """Whether a commit lies there in a file of its own, and is what its name says."""
+def tree_of(objects: Path, oid: str) -> str | None:
+    """The tree of a commit that lies in a file of its own and is what its name says; None for any other.
+
+    Args:
+        objects: Where the objects of a repository are.
+        oid: The 40-digit name of the commit.
+    """
     try:
-        with open(git_dir / "objects" / oid[:2] / oid[2:], "rb") as file:
+        with open(objects / oid[:2] / oid[2:], "rb") as file:
             content = zlib.decompressobj().decompress(file.read(_COMMIT_LIMIT_BYTES), _COMMIT_LIMIT_BYTES)
     except (OSError, zlib.error):
-        return False
-    return content.startswith(b"commit ") and hashlib.sha1(content, usedforsecurity=False).hexdigest() == oid
+        return None
+    if hashlib.sha1(content, usedforsecurity=False).hexdigest() != oid:
+        return None
+    found = _COMMIT.match(content)
+    return found[1].decode() if found else None
 
 
 def _value(path: Path) -> str | None:

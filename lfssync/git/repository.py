@@ -132,7 +132,9 @@ class Repository:
         """The tree of a revision; the empty tree for None."""
         if revision is None:
             return _EMPTY_TREE
-        return facts.TREES.get(revision) or self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text
+        objects = self.git.object_dir or self.git.git_dir / "objects"
+        known = facts.TREES.get(revision) or reffiles.tree_of(objects, revision)
+        return known or self.git.run("rev-parse", "--verify", f"{revision}^{{tree}}").text
 
     def note(self, commit: str) -> str:
         """The message of a commit, or nothing when it is not there."""

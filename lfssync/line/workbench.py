@@ -17,7 +17,7 @@ from lfssync.errors import BlockedError, LfssyncError, StoppedError
 from lfssync.git import workingcopy
 from lfssync.git.fastimport import Ident
 from lfssync.git.gitcommand import Git
-from lfssync.git.programs import require_programs
+from lfssync.git.programs import PROGRAMS_FILE, require_programs
 from lfssync.git.repository import Refs, Repository
 from lfssync.git.workingcopy import WorkingCopy
 from lfssync.lifeline import Lifeline
@@ -133,7 +133,7 @@ def open_bench(mirror: Mirror, state_dir: Path, store: Store, session: Session) 
     Raises:
         LfssyncError: A program is missing, or the working copy is not ours to commit to now.
     """
-    require_programs()
+    require_programs(state_dir / PROGRAMS_FILE)
     remember(store, mirror)
     copy = workingcopy.find(mirror.path) if mirror.path.is_dir() else None
     git = Git(state_dir / "repo.git", copy.objects if copy else None, session.stop, session.login)

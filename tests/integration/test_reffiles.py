@@ -117,6 +117,14 @@ def test_a_packed_ref_is_gits_to_move(repository: Path) -> None:
     assert told_by_git(repository) == before
 
 
+def test_the_tree_of_a_commit_is_what_git_says(repository: Path) -> None:
+    oid = told_by_git(repository)[NAMES[0]]
+    assert reffiles.tree_of(repository / "objects", oid) == EMPTY_TREE
+    blob = git("hash-object", "-w", "--stdin", cwd=repository, stdin=b"tree").decode().strip()
+    assert reffiles.tree_of(repository / "objects", blob) is None
+    assert reffiles.tree_of(repository / "objects", "refs/heads/main") is None
+
+
 def test_a_tip_counts_only_if_its_commit_is_whole(repository: Path) -> None:
     oid = told_by_git(repository)[NAMES[0]]
     assert reffiles.tip_on_disk(repository, NAMES[0]) == oid
