@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", help="which rows (all)")
     parser.add_argument("--rounds", type=int, help="how often each contestant runs")
     parser.add_argument("--shrink", type=int, default=1, help="everything so many times smaller, to try it out")
+    parser.add_argument("--draw", action="store_true", help="table and chart of the last figures; measures nothing")
     parser.add_argument("--huge", action="store_true", help="also a tree of a million files")
     arguments = parser.parse_args()
     found: dict[str, dict[str, Measured]] = {}
@@ -44,11 +45,14 @@ def main() -> int:
         if unknown:
             parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(r.key for r in known)}")
         for row in known:
-            if not arguments.rows or row.key in arguments.rows:
+            if (not arguments.rows or row.key in arguments.rows) and not arguments.draw:
                 found[row.key] = run_row(row, arguments.rounds, lfs.clear)
                 console.print(table(row, found[row.key]))
     BUILD.mkdir(exist_ok=True)
-    (BUILD / "bench.json").write_text(json.dumps(document(found), indent=2) + "\n")
+    if arguments.draw:
+        found = recorded((BUILD / "bench.json").read_text())
+    else:
+        (BUILD / "bench.json").write_text(json.dumps(document(found), indent=2) + "\n")
     (BUILD / "bench.md").write_text(summary(found, {row.key: row for row in known}))
     draw(found, {row.key: row for row in known}, US, LIMIT, BUILD / "bench.png")
     console.print(f"figures: {BUILD / 'bench.json'} and bench.md, chart: {BUILD / 'bench.png'}")
@@ -76,15 +80,33 @@ def seconds(value_s: float) -> str:
 
 
 def summary(found: Mapping[str, Mapping[str, Measured]], rows: Mapping[str, Row]) -> str:
-    """The rows as one table in Markdown: lfssync's time, and the others' as multiples of it."""
-    lines = ["| what | goal | lfssync | the others |", "|---|---|---|---|"]
+    """The rows as one table in Markdown: lfssync's time, the others' as multiples of it, and whether that is the goal."""
+    lines = ["| what | goal | lfssync | others, as multiples of that | |", "|---|---|---|---|---|"]
     for key, row in found.items():
-        ours = row[US].median_s
-        others = (
+        about, ours = rows[key], row[US].median_s
+        others = ", ".join(
             f"{name} {seconds(one.median_s)} ({one.median_s / ours:.2g} x)" for name, one in row.items() if name != US
         )
-        lines.append(f"| {rows[key].title} | {rows[key].goal} | {seconds(ours)} | {'; '.join(others)} |")
+        memory = f", {row[US].memory_bytes / 1e6:.0f} MB" if row[US].memory_bytes else ""
+        lines.append(f"| {about.title} | {about.goal} | {seconds(ours)}{memory} | {others} | {verdict(row, about)} |")
     return "\n".join(lines) + "\n"
+
+
+def verdict(found: Mapping[str, Measured], row: Row) -> str:
+    """Whether lfssync is where it is meant to be, and what keeps it from there."""
+    ours = found[US].median_s
+    missed = [name for name, ratio in row.goals.items() if name in found and found[name].median_s < ratio * ours]
+    if row.flat_within and any(one.median_s > row.flat_within * ours for one in found.values()):
+        missed.append("flat")
+    if not missed:
+        return "reached" if row.goals or row.flat_within else ""
+    return f"missed: {row.reason}" if len(missed) == len(row.goals) else f"reached in part: {row.reason}"
+
+
+def recorded(text: str) -> dict[str, dict[str, Measured]]:
+    """The figures in what `document` made."""
+    rows = json.loads(text)["rows"]
+    return {key: {name: Measured(**one) for name, one in row.items()} for key, row in rows.items()}
 
 
 def document(found: Mapping[str, Mapping[str, Measured]]) -> dict[str, object]:

@@ -81,6 +81,10 @@ class Row:
         contestants: lfssync is the one whose ratios are shown.
         rounds: So often all of them run.
         size_bytes: What moves, for a rate; 0 for none.
+        goals: What is aimed at, as far as it is about time: how many times lfssync's time others shall take at least,
+            by name.
+        flat_within: How many times lfssync's first time the others, which are lfssync as well, may take at most.
+        reason: What a profile says lfssync spends its time with, for a goal that is missed.
     """
 
     key: str
@@ -89,6 +93,9 @@ class Row:
     contestants: tuple[Contestant, ...]
     rounds: int = 5
     size_bytes: int = 0
+    goals: Mapping[str, float] = field(default_factory=dict)
+    flat_within: float = 0.0
+    reason: str = ""
 
 
 @dataclass(slots=True)

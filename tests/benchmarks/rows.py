@@ -28,6 +28,13 @@ STOCK = "git add + commit + push"
 LIMIT = "limit: "
 """How the names of contestants begin that do less than the work: nobody can be faster."""
 
+_FIXED = "what any sync takes, half of it the start of Python and half git's own programs, comes on top of hashing"
+_DISK = "the disk is waited for"
+_GUARD = "what is sent is hashed once more on its way, so that a file that changes meanwhile is never completed"
+_PUSH = "git's own push and the checks of the receiving side"
+_EACH = "each file is opened, probed for writers, read and looked at again, in Python"
+_START = "half is Python with its own libraries, a third the loading of our modules"
+
 FLAT = (1_000, 10_000, 100_000)
 
 
@@ -54,6 +61,7 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
                 Contestant("git add + commit", stock(two, push=False)),
                 Contestant(f"{LIMIT}two threads of SHA-256", hashing(two)),
             ),
+            goals={"git add + commit": 10}, reason=_FIXED,
             size_bytes=(2 << 29) // shrink,
         ),
         Row(
@@ -62,6 +70,7 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
                 Contestant(US, lfssync(four, lfs, known=True), delivered(four, lfs)),
                 Contestant(f"{LIMIT}two threads of SHA-256", hashing(four)),
             ),
+            goals={f"{LIMIT}two threads of SHA-256": 1 / 1.3}, reason=_FIXED,
             rounds=3, size_bytes=(4 << 30) // shrink,
         ),
         Row(
@@ -73,6 +82,7 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
                 *others(two),
                 Contestant(f"{LIMIT}SHA-256, then a synced copy", hashing(two, copy=True)),
             ),
+            goals={STOCK: 4, f"{LIMIT}SHA-256, then a synced copy": 1 / 1.3}, reason=_DISK,
             rounds=3, size_bytes=(2 << 29) // shrink,
         ),
         Row(
@@ -85,6 +95,7 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
                 Contestant(f"{LIMIT}raw upload with curl", raw_upload(host, lfs)),
                 Contestant(f"{LIMIT}SHA-256, then a raw upload", raw_upload(host, lfs, hashed=True)),
             ),
+            goals={STOCK: 5, f"{LIMIT}raw upload with curl": 1 / 1.5}, reason=_GUARD,
             size_bytes=(2 << 29) // shrink,
         ),
         Row(
@@ -94,6 +105,7 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
                 Contestant(US, shards(8, shard_mib, 30 / shrink, lfs)),
                 Contestant(f"{LIMIT}hash and upload one shard", raw_upload(one, lfs, hashed=True)),
             ),
+            goals={f"{LIMIT}hash and upload one shard": 1 / 1.2}, reason=_GUARD,
             rounds=3, size_bytes=shard_mib << 20,
         ),
     )  # fmt: skip
@@ -112,6 +124,7 @@ def _many(shrink: int, huge: bool) -> tuple[Row, ...]:
                 Contestant("loop of watchdog and git", loop(Model(small=many))),
                 Contestant(f"{LIMIT}git push alone", push_alone(Model(small=many))),
             ),
+            goals={STOCK: 20}, reason=_PUSH,
             rounds=3,
         ),
         Row(
@@ -120,6 +133,7 @@ def _many(shrink: int, huge: bool) -> tuple[Row, ...]:
                 Contestant(US, lfssync(Model(small=many), first=True)),
                 Contestant(STOCK, stock(Model(small=many), first=True)),
             ),
+            goals={STOCK: 2}, reason=_EACH,
             rounds=3,
         ),
         Row(
@@ -128,13 +142,14 @@ def _many(shrink: int, huge: bool) -> tuple[Row, ...]:
                 Contestant(US, walk(many, "ours")),
                 Contestant(f"{LIMIT}scandir and lstat", walk(many, "bare")),
             ),
+            goals={f"{LIMIT}scandir and lstat": 1 / 1.5},
         ),
         Row(
             "flat", "a commit of one changed file, by the size of the tree around it", "flat within 1.5 x",
             tuple(
                 Contestant(US if count == flat[0] else f"{US}, {count:,} files", one_change(count)) for count in flat
             ),
-            rounds=3,
+            rounds=3, flat_within=1.5, reason=_PUSH,
         ),
     )  # fmt: skip
 
@@ -154,6 +169,7 @@ def _rest(shrink: int) -> tuple[Row, ...]:
                 Contestant(US, _command([*LFSSYNC, "status"])),
                 Contestant(f"{LIMIT}python -c pass", _command([sys.executable, "-c", "pass"])),
             ),
+            goals={f"{LIMIT}python -c pass": 1 / 5}, reason=_START,
             rounds=9,
         ),
     )  # fmt: skip
