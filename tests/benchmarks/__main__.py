@@ -80,7 +80,7 @@ def seconds(value_s: float) -> str:
 
 
 def summary(found: Mapping[str, Mapping[str, Measured]], rows: Mapping[str, Row]) -> str:
-    """The rows as one table in Markdown: lfssync's time, the others' as multiples of it, and whether that is the goal."""
+    """The rows as one table in Markdown: lfssync's time, the others' as multiples of it, and what comes of the goal."""
     lines = ["| what | goal | lfssync | others, as multiples of that | |", "|---|---|---|---|---|"]
     for key, row in found.items():
         about, ours = rows[key], row[US].median_s
