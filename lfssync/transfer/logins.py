@@ -20,7 +20,7 @@ from lfssync.credentials import Credential, Credentials
 WANTED = frozenset({401, 403, 404, 429})
 """Statuses that to a request without a login may mean that it takes one."""
 
-WANTED_FILE = "lfssync-login-wanted"
+WANTED_FILE = "logins-wanted"
 _KEPT_MAX = 20
 
 
