@@ -18,8 +18,11 @@ from tests import leaks
 hypothesis.settings.register_profile("lfssync", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("lfssync")
 
-# Whoever starts the tests in the background of a script has them ignore Ctrl-C, and so would every program they try.
+# Whoever starts the tests in the background of a script has them ignore Ctrl-C, and so would every program they try;
+# nohup does the same with a closed terminal. A handler is not inherited, but what is ignored is.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 _FOREIGN_PREFIXES = ("GIT_", "HF_", "KEYRING_", "LFSSYNC_", "LISTEN_", "WATCHDOG_", "XDG_")
 _FOREIGN_NAMES = frozenset({
