@@ -87,7 +87,8 @@ def summary(found: Mapping[str, Mapping[str, Measured]], rows: Mapping[str, Row]
         others = ", ".join(
             f"{name} {seconds(one.median_s)} ({one.median_s / ours:.2g} x)" for name, one in row.items() if name != US
         )
-        memory = f", {row[US].memory_bytes / 1e6:.0f} MB" if row[US].memory_bytes else ""
+        weighs = about.size_bytes or len(row) == 1  # elsewhere it is no more than what the benchmark itself takes
+        memory = f", {row[US].memory_bytes / 1e6:.0f} MB" if weighs and row[US].memory_bytes else ""
         lines.append(f"| {about.title} | {about.goal} | {seconds(ours)}{memory} | {others} | {verdict(row, about)} |")
     return "\n".join(lines) + "\n"
 
