@@ -65,7 +65,7 @@ def test_nothing_waits_while_half_of_it_is_there_and_nothing_longer_than_it_must
     if len(spent) < max(per_hour // 2, 1):
         assert at == now
     elif at > now and left_of(commits, per_hour, now):
-        assert at - max(spent) <= HOUR_S / 2
+        assert at - max(spent) <= HOUR_S / 2 + 1e-6  # sums of fractions of a second
 
 
 @pytest.mark.parametrize("per_hour", [1, 2, 3, 30, 128])
