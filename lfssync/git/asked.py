@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lfssync.git.addresses import Setting, settings_of
 from lfssync.git.facts import KEPT, Facts
+from lfssync.model import Signature
 
 FRESH_S = 60.0
 
 _NAMES = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 _FILE = "file:"
 
-Stamp = tuple[int, int, int] | None
-"""When a file was written, in ns, its size in bytes and its inode; None for one that is not there."""
-
 
 class _Asked(NamedTuple):
     at: float
-    stamps: Mapping[str, Stamp]
+    signatures: Mapping[str, Signature | None]
     settings: Sequence[Setting]
 
 
@@ -48,15 +46,18 @@ def settings(
     """
     key = (str(git_dir), *(environment.get(name) for name in _NAMES))
     known = _ASKED.get(key)
-    if known and clock() < known.at + FRESH_S and all(_stamp(path) == stamp for path, stamp in known.stamps.items()):
+    if (
+        known
+        and clock() < known.at + FRESH_S
+        and all(_signature(path) == one for path, one in known.signatures.items())
+    ):
         return known.settings
     usual = _usual(git_dir, environment)
-    before = {path: _stamp(path) for path in usual}
+    before = {path: _signature(path) for path in usual}
     told = settings_of(ask())
     origins = {origin.removeprefix(_FILE) for origin, _ in told if origin.startswith(_FILE)}
-    stamps = {path: _stamp(path) for path in origins - usual} | before
     found = [setting for _, setting in told]
-    _ASKED.tell(key, _Asked(clock(), stamps, found))
+    _ASKED.tell(key, _Asked(clock(), {path: _signature(path) for path in origins - usual} | before, found))
     return found
 
 
@@ -64,16 +65,14 @@ def _usual(git_dir: Path, environment: Mapping[str, str]) -> set[str]:
     """The files that git reads by itself, as far as they are there."""
     home = environment.get("HOME", "")
     config = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    own: Iterable[str] = (f"{home}/.gitconfig", f"{config}/git/config")
-    return {
-        f"{git_dir}/config", "/etc/gitconfig", *own,
-        *(value for name in _NAMES[2:4] if (value := environment.get(name))),
-    }  # fmt: skip
+    named = [environment.get(name, "") for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM")]
+    usual = (f"{git_dir}/config", "/etc/gitconfig", f"{home}/.gitconfig", f"{config}/git/config", *named)
+    return {path for path in usual if path}
 
 
-def _stamp(path: str) -> Stamp:
+def _signature(path: str) -> Signature | None:
+    """That of a file; None for one that is not there."""
     try:
-        status = os.stat(path)
+        return Signature.of(os.stat(path))
     except (OSError, ValueError):
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lfssync.errors import TransientError, UserError
 from lfssync.git.gitcommand import empty_folder, environment, not_installed
+from lfssync.model import Signature
 
 OLDEST_GIT = (2, 38)
 OLDEST_GIT_LFS = (3, 0)
@@ -37,26 +38,25 @@ def require_programs(note: Path | None = None) -> None:
     Raises:
         UserError: With the exact command that installs what is missing.
     """
-    stamps = _stamps()
-    if note is not None and stamps is not None and _noted(note) == stamps:
+    present = _programs()
+    if note is not None and present is not None and _noted(note) == present:
         return
     _ask()
-    if note is not None and stamps is not None:
+    if note is not None and present is not None:
         with contextlib.suppress(OSError):  # then they are asked again
             temporary = note.with_name(f"{note.name}.new")
-            temporary.write_text(json.dumps(stamps))
+            temporary.write_text(json.dumps(present))
             os.replace(temporary, note)
 
 
-def _stamps() -> list[list[str | int]] | None:
-    """Which files the programs are, and when they were written; None when it is not told by where they are."""
+def _programs() -> list[list[str | int]] | None:
+    """Which files the programs are, with their signatures; None when it is not told by where they are."""
     found: list[list[str | int]] = []
     for name in ("git", "git-lfs"):
         path = shutil.which(name)
         if path is None:
             return None
-        status = os.stat(path)
-        found.append([os.path.realpath(path), status.st_mtime_ns, status.st_size, status.st_ino])
+        found.append([os.path.realpath(path), *Signature.of(os.stat(path))])
     return found
 
 

@@ -37,7 +37,7 @@ def noted(git_dir: Path, url: str) -> Iterator[None]:
         url: Where the push goes; for other places than this machine's disks nothing is noted.
     """
     note = git_dir.with_name(_NOTE)
-    remote = _remote(url)
+    remote = on_disk(url)
     if remote is None or note.exists():
         yield
         return
@@ -60,7 +60,7 @@ def take_away(git_dir: Path, url: str) -> None:
     note = git_dir.with_name(_NOTE)
     if not note.exists():
         return
-    remote = _remote(url)
+    remote = on_disk(url)
     gone = [_is_gone(path) for path in (_left(remote) if remote else ())]
     if all(gone):
         note.unlink(missing_ok=True)
@@ -79,8 +79,8 @@ def _is_gone(path: Path) -> bool:
     return not os.path.lexists(path)
 
 
-def _remote(url: str) -> Path | None:
-    """The git dir of a repository on this machine's disks."""
+def on_disk(url: str) -> Path | None:
+    """The git dir of a repository on this machine's disks; None for any other, and for none that can be found."""
     with contextlib.suppress(LfssyncError):
         remote = parse_remote(url, Path.home())
         if remote.kind is RemoteKind.LOCAL:

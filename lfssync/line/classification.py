@@ -269,12 +269,14 @@ def classification(
 def attribute_files(repository: Repository, revision: str, names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Those attribute files of a revision that are there, by path from the root."""
     wanted = [name for name in names if can_be(name)]
-    found = {name: text for name, text in (facts.ATTRIBUTES.get(revision) or {}).items() if name in wanted}
-    asked = [name for name in wanted if name not in found]
-    blobs = repository.contents([revision.encode() + b":" + name for name in asked])
-    facts.tell_attributes(revision, dict(zip(asked, blobs, strict=True)))
-    found |= zip(asked, blobs, strict=True)
-    return {name: text for name, text in found.items() if text is not None}
+    known = facts.ATTRIBUTES.get(revision) or {}
+    asked = [name for name in wanted if name not in known]
+    if asked:
+        blobs = repository.contents([revision.encode() + b":" + name for name in asked])
+        told = dict(zip(asked, blobs, strict=True))
+        facts.tell_attributes(revision, told)
+        known = {**known, **told}
+    return {name: text for name in wanted if (text := known[name]) is not None}
 
 
 def lfs_files(repository: Repository, commit: str) -> dict[bytes, LfsObject]:

@@ -9,12 +9,10 @@ emptied remote) the commits are read and each object is looked for.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from lfssync.errors import AuthError, BlockedError, LfssyncError, RefusedError, TransientError
 from lfssync.git.addresses import fetched_from
@@ -22,11 +20,10 @@ from lfssync.git.fastimport import Ident
 from lfssync.git.gitcommand import NETWORK_TIMEOUT_S, Output
 from lfssync.git.giterrors import explain, telling_line
 from lfssync.git.merging import merge
-from lfssync.git.pushing import noted, take_away
+from lfssync.git.pushing import noted, on_disk, take_away
 from lfssync.git.reffiles import tip_on_disk
 from lfssync.git.repository import Refs, Repository
 from lfssync.model import LfsObject
-from lfssync.transfer.bare import git_dir_of
 
 LOOK_TIMEOUT_S = 120.0
 MERGE_TRIES = 8
@@ -57,11 +54,9 @@ class Delivery:
     def _tip(self) -> str | None:
         """Where the remote's branch stands. One on this machine's disks is read there, as git itself would read it."""
         ref, git = self.repository.head_ref, self.repository.git
-        if self.url.startswith("/") and fetched_from(self.url, git.settings()) == self.url:
-            with contextlib.suppress(LfssyncError):  # git says what is wrong with it
-                if (oid := tip_on_disk(git_dir_of(Path(self.url)), ref)) is not None:
-                    return oid
-        return self.look(ref).get(ref)
+        here = on_disk(self.url) if fetched_from(self.url, git.settings()) == self.url else None
+        known = tip_on_disk(here, ref) if here is not None else None
+        return known or self.look(ref).get(ref)
 
     def refresh(self, refs: Refs, moves_head: bool) -> Refs:
         """Ask where the remote branch stands, fetch it if it moved, and go along where that needs no merge.
