@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +79,10 @@ class Sample:
 def _size(folder: Path) -> tuple[int, int]:
     """How many bytes of the disk a tree takes, and how many files it has."""
     sizes = []
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            continue
-        sizes.append(status.st_blocks * 512)
+    for place, folders, names in os.walk(folder):  # which passes over folders that vanish under its eyes
+        for name in (*folders, *names):
+            with suppress(FileNotFoundError):
+                sizes.append(os.lstat(os.path.join(place, name)).st_blocks * 512)
     return sum(sizes), len(sizes)
 
 

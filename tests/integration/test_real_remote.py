@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,12 @@ def largest(folder: Path) -> Iterator[list[int]]:
 
     def look() -> None:
         while not ended.wait(0.01):
-            sizes = []
-            for path in folder.rglob("*"):
-                try:
-                    sizes.append(path.lstat().st_size if path.is_file() else 0)
-                except FileNotFoundError:
-                    continue
-            found[0] = max(found[0], sum(sizes))
+            total = 0
+            for place, _, names in os.walk(folder):  # which passes over folders that vanish under its eyes
+                for name in names:
+                    with suppress(FileNotFoundError):
+                        total += os.lstat(os.path.join(place, name)).st_size
+            found[0] = max(found[0], total)
 
     watcher = threading.Thread(target=look)
     watcher.start()

@@ -116,7 +116,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         else:
-            yield from self._exactly(int(self.headers.get("Content-Length") or 0))
+            length = self.headers.get("Content-Length", "0")
+            if not length:  # nobody sends an empty one: the head was cut off right behind the name
+                raise ConnectionResetError("the client ended in the middle of a head")
+            yield from self._exactly(int(length))
 
     def _exactly(self, size: int) -> Iterator[bytes]:
         while size:
