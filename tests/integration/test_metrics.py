@@ -167,7 +167,7 @@ def test_a_head_is_enough_for_who_asks_for_one(served: int) -> None:
 
 
 def test_who_talks_slowly_or_never_keeps_nobody_else_out_for_long(served: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "EXCHANGE_S", 0.3)
+    monkeypatch.setattr(endpoint, "HEAD_S", 0.3)
     silent = [socket.create_connection(("127.0.0.1", served), 30) for _ in range(3)]
     trickling = threading.Event()
 
@@ -182,11 +182,38 @@ def test_who_talks_slowly_or_never_keeps_nobody_else_out_for_long(served: int, m
     slow.start()
     try:
         assert _answers(served)
+        assert [one.recv(100) for one in silent[1:]] == [b"", b""]
+        soon(lambda: not slow.is_alive())  # for it was hung up on
     finally:
         trickling.set()
         slow.join()
         for one in silent:
             one.close()
+
+
+@pytest.mark.parametrize("count", [endpoint.CONNECTIONS - 1, 20, 200])
+def test_others_are_answered_while_many_say_nothing(served: int, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    for name in ("HEAD_S", "EXCHANGE_S"):
+        monkeypatch.setattr(endpoint, name, 3600.0)
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(("127.0.0.1", served), 30)) for _ in range(count)]
+        assert [_answers(served) for _ in range(3)] == [True] * 3
+        silent[-1].sendall(b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")  # whoever came last may still ask
+        assert silent[-1].recv(100).startswith(b"HTTP/1.1 200 ")
+        assert [one.recv(100) for one in silent[: -endpoint.CONNECTIONS]] == [b""] * max(
+            count - endpoint.CONNECTIONS, 0
+        )
+
+
+def test_who_reads_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "EXCHANGE_S", 3600.0)
+    there = Endpoint(Address("127.0.0.1", free_port()), lambda form: "x" * (32 << 20))
+    there.start()
+    port = there.address.port
+    with socket.create_connection(("127.0.0.1", port), 30) as one:
+        one.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert _answers(port)
+    there.stop()
 
 
 def test_the_end_comes_at_once_though_somebody_is_connected() -> None:
