@@ -237,10 +237,10 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
             f"{mirror.name} is made by the pattern {' and '.join(made_by)}",
             f"remove that (lfssync remove '{made_by[0]}'), or the folder" if made_by else "look at the configuration",
         )
-    pausing.resume(state_dir, time.time())  # or it would be paused when it is added again, and nobody knows why
     if not os.path.lexists(mirror.path):
         roster.forget(state_dir)  # or a pattern that matches would keep it
-    poke(places)
+    poke(places)  # first, or the daemon would deliver what was paused
+    pausing.resume(state_dir, time.time())  # or it would be paused when it is added again, and nobody knows why
     if purge and state_dir.exists():
         with held(state_dir, PURGE_TIMEOUT_S, threading.Event()):
             shutil.rmtree(state_dir, ignore_errors=True)
@@ -251,13 +251,22 @@ def remove(places: Places, mirror: Mirror, purge: bool) -> None:
 def remove_pattern(places: Places, pattern: MirrorPattern) -> None:
     """Stop mirroring the folders of a pattern; the folders, their state and the remotes stay as they are.
 
+    The pauses of its mirrors end, as in `remove`.
+
     Raises:
         UserError: It is not in the configuration; nothing was changed then.
     """
-    from lfssync.configuration import configedit
+    from lfssync.configuration import config, configedit
+    from lfssync.records import pausing, roster
 
+    def names() -> set[str]:
+        return {mirror.name for mirror in roster.roster(config.load(places), places).mirrors}
+
+    before = names()
     configedit.remove_mirror(places.config_file, pattern.glob, places)
     poke(places)
+    for name in sorted(before - names()):
+        pausing.resume(places.mirror_state(name), time.time())
 
 
 def login(

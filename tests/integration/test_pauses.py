@@ -120,8 +120,22 @@ def test_a_mirror_that_was_removed_is_not_paused_when_it_is_added_again(pair: Pa
     configure(pair.table())
     assert lfssync("pause").returncode == 0
     assert lfssync("remove", "model").returncode == 0
+    assert not (places().mirror_state("model") / "paused.json").exists()
     configure(pair.table())
     assert told()["paused"] is None
+
+
+def test_removing_a_pattern_ends_the_pauses_of_its_folders_and_of_no_others(tmp_path: Path) -> None:
+    for name in ("runs/one", "runs/two", "runs/gone", "else/three"):
+        write(tmp_path / name / "a", b"1")
+    configure({"path": tmp_path / "runs/*"}, {"path": tmp_path / "else/*"})
+    assert lfssync("sync", "gone").returncode == 0
+    shutil.rmtree(tmp_path / "runs/gone")
+    assert lfssync("pause").returncode == 0
+    paused = places().state_dir / "mirrors"
+    assert {file.parent.name for file in paused.glob("*/paused.json")} == {"one", "two", "gone", "three"}
+    assert lfssync("remove", f"{tmp_path}/runs/*").returncode == 0
+    assert {file.parent.name for file in paused.glob("*/paused.json")} == {"three"}
 
 
 def test_outside_of_its_hours_checkpoints_are_kept_here_and_arrive_when_they_begin(pair: Pair, tmp_path: Path) -> None:
