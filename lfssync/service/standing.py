@@ -2,8 +2,9 @@
 
 Under `operations`, over `report` and the control socket. The one thing to know: `status` never needs the daemon. It
 reads the record that every pass leaves. A running daemon adds what no record can tell: changes that still settle, how
-far a pass is, what is waited for. Without one the directories are looked at, for a bounded time; and what it takes to
-talk to one is not even loaded then, so that the answer comes at once.
+far a pass is, what is waited for. Without one, and where one is held back and looks at nothing, the directories are
+looked at, for a bounded time; and what it takes to talk to one is not even loaded where none runs, so that the answer
+comes at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lfssync.errors import LfssyncError, UserError
 from lfssync.model import Mirror, State, silent
 from lfssync.places import Places
 from lfssync.records.lock import DAEMON_LOCK, running_daemon
-from lfssync.records.pausing import paused
+from lfssync.records.pausing import Pause, paused
 from lfssync.records.report import read_status
 from lfssync.rules.pace import Waits, Why
 
@@ -55,9 +56,13 @@ class Onlooker:
         """What each mirror does, and whether a daemon runs."""
         answer = _ping(self._places)
         live = answer.get("mirrors", {})
-        alone = [mirror for mirror in mirrors if mirror.name not in live]
-        found = self._glances(alone)
-        statuses = [self._status(mirror, live.get(mirror.name), found.get(mirror.name)) for mirror in mirrors]
+        now = time.time()
+        pauses = {mirror.name: paused(self._places.mirror_state(mirror.name), now) for mirror in mirrors}
+        found = self._glances([one for one in mirrors if is_unseen(live.get(one.name), pauses[one.name])])
+        statuses = [
+            self._status(mirror, live.get(mirror.name), found.get(mirror.name), pauses[mirror.name])
+            for mirror in mirrors
+        ]
         return statuses, _daemon_info(self._places, answer)
 
     def _glances(self, mirrors: Sequence[Mirror]) -> Mapping[str, Glance]:
@@ -72,14 +77,25 @@ class Onlooker:
             self._look_at = began + max(_LOOK_EVERY_S, took_s * _LOOK_SHARE)
         return self._found
 
-    def _status(self, mirror: Mirror, live: Document | None, found: Glance | None) -> MirrorStatus:
-        state_dir = self._places.mirror_state(mirror.name)
-        status = read_status(mirror, state_dir)
-        status = seen(status, found) if live is None else told(status, live)
-        pause = paused(state_dir, time.time())
+    def _status(self, mirror: Mirror, live: Document | None, found: Glance | None, pause: Pause | None) -> MirrorStatus:
+        status = read_status(mirror, self._places.mirror_state(mirror.name))
+        if is_unseen(live, pause):
+            status = seen(status, found)
+        if live is not None:
+            status = told(status, live)
         if pause is None:
             return status
         return replace(status, waits=Waits(Why.PAUSED, pause.until).document(), paused=pause.document())
+
+
+def is_unseen(live: Document | None, pause: Pause | None) -> bool:
+    """Whether changes may wait that no pass looks at, because no daemon runs, or because something holds it back.
+
+    Args:
+        live: What the running daemon says about the mirror; None without one.
+        pause: The mirror's pause, if it is paused.
+    """
+    return live is None or bool(live.get("waiting") and (pause or live.get("waits")))
 
 
 def told(status: MirrorStatus, live: Document) -> MirrorStatus:

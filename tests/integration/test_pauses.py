@@ -53,7 +53,10 @@ def test_a_pause_lasts_over_a_restart_and_everything_arrives_afterwards(pair: Pa
         assert found["paused"]["until"] is None
         assert found["paused"]["since"]
         assert found["state"] in {state.value for state in State}
-        assert "paused   until lfssync resume model" in lfssync("status").stdout
+        assert (found["pending"], found["looked"]) == ({"files": 1, "bytes": 1}, True)
+        shown = lfssync("status").stdout
+        assert "    pending  1 file, 1 B\n" in shown
+        assert "paused   until lfssync resume model" in shown
         assert "lfssync resume model" in lfssync("doctor", "model").stdout
         waited = lfssync("wait", "model")
         assert waited.returncode == 4
@@ -136,6 +139,31 @@ def test_removing_a_pattern_ends_the_pauses_of_its_folders_and_of_no_others(tmp_
     assert {file.parent.name for file in paused.glob("*/paused.json")} == {"one", "two", "gone", "three"}
     assert lfssync("remove", f"{tmp_path}/runs/*").returncode == 0
     assert {file.parent.name for file in paused.glob("*/paused.json")} == {"three"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [({"commits_per_hour": 1}, "commits_per_hour"), ({"min_interval": "1h"}, "min_interval")],
+)
+def test_what_is_held_back_is_counted(pair: Pair, tmp_path: Path, keys: dict[str, object], why: str) -> None:
+    configure(pair.table(**keys))
+    write(pair.directory / "a", b"1")
+    with Daemon(tmp_path / "log").start() as daemon:
+        daemon.says("verified at")
+        write(pair.directory / "b", b"22")
+        soon(lambda: told()["waits"] is not None and told()["waits"]["why"] == why, told)
+        assert told()["pending"] == {"files": 1, "bytes": 2}
+        write(pair.directory / "c", b"333")
+        assert told()["pending"] == {"files": 2, "bytes": 5}
+
+
+def test_what_waits_for_its_hours_in_the_directory_is_counted(pair: Pair, tmp_path: Path) -> None:
+    configure(pair.table(only_between=hours(7200, 10800), offline_limit="0"))
+    write(pair.directory / "a", b"1")
+    with Daemon(tmp_path / "log").start():
+        soon(lambda: told()["waits"] is not None, told)
+        assert told()["pending"] == {"files": 1, "bytes": 1}
+        assert remote_tree(pair.remote) == {}
 
 
 def test_outside_of_its_hours_checkpoints_are_kept_here_and_arrive_when_they_begin(pair: Pair, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from lfssync.answers import Headway, MirrorStatus
 from lfssync.errors import BlockedError
 from lfssync.line.glance import Glance
 from lfssync.model import Deferred, State
+from lfssync.records.pausing import Pause
 from lfssync.service.protocol import headway_document
-from lfssync.service.standing import seen, told
+from lfssync.service.standing import is_unseen, seen, told
 
 IDLE = MirrorStatus("m", "/m", "/r.git", "main", State.IDLE, head="c", pushed="c", verified_at=1.0)
 WAITING = replace(
@@ -40,6 +41,21 @@ def test_a_look_tells_what_changed_since(
 ) -> None:
     status = seen(recorded, found)
     assert (status.state, status.pending_files, status.pending_bytes, status.looked) == (state, files, size_bytes, True)
+
+
+@pytest.mark.parametrize(
+    ("live", "pause", "expected"),
+    [
+        (None, None, True),
+        (None, Pause(1.0), True),
+        ({"waiting": True, "waits": None}, None, False),
+        ({"waiting": True, "waits": {"why": "night", "until": 7.0}}, None, True),
+        ({"waiting": True, "waits": None}, Pause(1.0), True),
+        ({"waiting": False, "waits": {"why": "paused", "until": None}}, Pause(1.0), False),
+    ],
+)
+def test_whose_changes_no_pass_looks_at(live: dict[str, Any] | None, pause: Pause | None, expected: bool) -> None:
+    assert is_unseen(live, pause) is expected
 
 
 def test_what_took_too_long_was_not_looked_at() -> None:
