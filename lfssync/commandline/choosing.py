@@ -6,10 +6,12 @@ from working on the others, but it is told about.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from lfssync.commandline import terminal
@@ -88,7 +90,7 @@ def named(mirrors: Sequence[Mirror], name: str) -> Mirror:
 
 
 def named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
-    """The mirror of that name; without a name the only one.
+    """The mirror of that name; without a name the only one, or that of the current folder.
 
     Raises:
         UserError: There is none of that name, or not just one.
@@ -99,7 +101,37 @@ def named_or_only(mirrors: Sequence[Mirror], name: str | None) -> Mirror:
         return mirrors[0]
     if not mirrors:
         raise UserError("no mirrors configured", _choice([]))
-    raise UserError("there is more than one mirror", _choice([mirror.name for mirror in mirrors]))
+    here = _around(mirrors)
+    if len(here) == 1:
+        return here[0]
+    what = "there is more than one mirror of this folder" if here else "there is more than one mirror"
+    raise UserError(what, _choice([mirror.name for mirror in here or mirrors]))
+
+
+def before(mirrors: Sequence[Mirror], name: str | None, word: str, needed: str) -> Mirror:
+    """The mirror of a command in which the name may be left out before another word.
+
+    Args:
+        mirrors: All mirrors.
+        name: The name, or None where there is one word only.
+        word: The other word.
+        needed: What that is called in the help.
+
+    Raises:
+        UserError: As `named_or_only`; or the only word is a mirror's name, so the other one was forgotten.
+    """
+    if name is None and any(mirror.name == word for mirror in mirrors):
+        raise UserError(f"{word} is a mirror, and no {needed} is given", f"name both: {word} {needed}")
+    return named_or_only(mirrors, name)
+
+
+def _around(mirrors: Sequence[Mirror]) -> list[Mirror]:
+    """The mirrors of the current folder, or of one above it; several only if that one has several."""
+    try:
+        here = PurePath(os.getcwd())
+    except OSError:
+        return []  # it was deleted
+    return [mirror for mirror in mirrors if here.is_relative_to(os.path.realpath(mirror.path))]
 
 
 def _choice(names: Sequence[str]) -> str:

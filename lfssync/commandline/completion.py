@@ -83,18 +83,23 @@ class _Reading:
             return Answer()
         if self._command is None:
             return _matching(typed, [(command.name, command.summary) for command in COMMANDS])
-        argument = self._next_positional(self._command)
-        return self._values(argument, typed, mirror_names) if argument else Answer()
+        arguments = self._next_positionals(self._command)
+        if not arguments:
+            return Answer()
+        found = self._values(arguments[0], typed, mirror_names)
+        is_name_left_out = [one.count for one in arguments[:2]] == [Count.AT_MOST_ONE, Count.ONE]
+        return self._values(arguments[1], typed, mirror_names) if is_name_left_out and not found.candidates else found
 
     def _known_options(self) -> tuple[Argument, ...]:
         own = self._command.options if self._command else ()
         return (*own, *GLOBAL_OPTIONS, HELP_OPTION, VERSION_OPTION)
 
-    def _next_positional(self, command: Command) -> Argument | None:
+    def _next_positionals(self, command: Command) -> Sequence[Argument]:
+        """The arguments from the one in whose place the next word stands."""
         arguments = command.positionals
         if len(self._positionals) < len(arguments):
-            return arguments[len(self._positionals)]
-        return arguments[-1] if arguments and arguments[-1].count is Count.ANY else None
+            return arguments[len(self._positionals) :]
+        return arguments[-1:] if arguments and arguments[-1].count is Count.ANY else ()
 
     def _values(self, argument: Argument, typed: str, mirror_names: Callable[[], Sequence[str]]) -> Answer:
         if argument.choices:

@@ -105,5 +105,7 @@ def mirror(count: Count, help: str) -> Argument:
 
 
 ONE_MIRROR = mirror(Count.ONE, "the mirror's name")
-MAYBE_MIRROR = mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out when only one is configured")
+MAYBE_MIRROR = mirror(
+    Count.AT_MOST_ONE, "the mirror's name; may be left out where there is only one, and in its directory"
+)
 JSON = switch("--json", help="print one JSON document instead of text")

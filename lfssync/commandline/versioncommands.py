@@ -68,7 +68,7 @@ def show(arguments: Namespace, places: Places) -> int:
     """Show what a revision is."""
     from lfssync.service import operations
 
-    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    mirror = choosing.before(choosing.all_mirrors(places), arguments.name, arguments.revision, "REV")
     revision = operations.show_revision(places, mirror, arguments.revision)
     if arguments.json:
         from lfssync.commandline import versiondocuments
@@ -110,7 +110,7 @@ def diff(arguments: Namespace, places: Places) -> int:
     """Show what changed between two revisions."""
     from lfssync.service import operations
 
-    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    mirror = choosing.named_or_only(choosing.all_mirrors(places), arguments.name)
     differences = operations.diff(places, mirror, arguments.old, arguments.new)
     if arguments.json:
         from lfssync.commandline import versiondocuments
@@ -128,7 +128,7 @@ def restore(arguments: Namespace, places: Places) -> int:
     from lfssync.commandline import versionoutput
     from lfssync.service import operations
 
-    mirror = choosing.named(choosing.all_mirrors(places), arguments.name)
+    mirror = choosing.before(choosing.all_mirrors(places), arguments.name, arguments.destination, "DEST")
     with choosing.monitor(arguments, mirror.name) as monitor:
         result = operations.restore(places, mirror, Path(arguments.destination), arguments.revision, monitor)
     terminal.emit(versionoutput.restored_lines(mirror.name, arguments.destination, result))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from lfssync.commandline.syntax import (
     JSON,
     MAYBE_MIRROR,
-    ONE_MIRROR,
     Argument,
     Command,
     Count,
     Values,
+    mirror,
     option,
     switch,
 )
@@ -65,7 +65,7 @@ VERSION_COMMANDS = (
         "beginning of a file is read.",
         ("lfssync diff my-model v2.0.0 v2.0.1",),
         (
-            ONE_MIRROR,
+            mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out with both revisions"),
             Argument(("old",), "the older revision: a tag, branch or commit", "REV1", Count.AT_MOST_ONE),
             Argument(("new",), "the newer revision", "REV2", Count.AT_MOST_ONE),
             JSON,
@@ -77,7 +77,7 @@ VERSION_COMMANDS = (
         "show what a revision is",
         "Its commit, date, author and message, its tags, what the training said, and its files by size and oid.",
         ("lfssync show my-model v2.0.1",),
-        (ONE_MIRROR, Argument(("revision",), "a tag, branch or commit", "REV"), JSON),
+        (MAYBE_MIRROR, Argument(("revision",), "a tag, branch or commit", "REV"), JSON),
     ),
     Command(
         "restore",
@@ -86,7 +86,7 @@ VERSION_COMMANDS = (
         "Every LFS file is checked against its oid on the way.",
         ("lfssync restore my-model ./my-model-v2.0.0 --revision v2.0.0",),
         (
-            ONE_MIRROR,
+            MAYBE_MIRROR,
             Argument(("destination",), "an empty or new folder", "DEST", values=Values.FOLDERS),
             option("--revision", metavar="REV", help="a tag, branch or commit (the newest commit)"),
         ),
@@ -98,7 +98,7 @@ VERSION_COMMANDS = (
         "By a commit, as the mirror's `keep` says, and only what is gone from the directory. It stays in the history: "
         "a host's quota still counts it, and any earlier commit restores it.",
         ("lfssync retire my-model --dry-run",),
-        (ONE_MIRROR, switch("--dry-run", help="only show what would leave, and what stays and why"), JSON),
+        (MAYBE_MIRROR, switch("--dry-run", help="only show what would leave, and what stays and why"), JSON),
     ),
 )
 """In the order of `lfssync --help`."""

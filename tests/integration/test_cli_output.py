@@ -215,6 +215,41 @@ def test_a_name_is_only_needed_where_there_is_a_choice_and_a_wrong_one_is_put_ri
     assert "name one of: my-model, other" in complaint(run("diff", "qqq", folder=tmp_path), 2)
 
 
+def test_a_name_may_be_left_out_before_other_words_where_there_is_one_mirror(mirror: Path, tmp_path: Path) -> None:
+    said(run("tag", "v1", folder=tmp_path))
+    assert "tags      v1\n" in said(run("show", "v1", folder=tmp_path))
+    assert "tags      v1\n" in said(run("show", "my-model", "v1", folder=tmp_path))
+    assert "A  notes.txt" in said(run("diff", folder=tmp_path))
+    assert said(run("restore", "a", "--revision", "v1", folder=tmp_path)).startswith("my-model: 3 files")
+    assert said(run("restore", "--revision", "v1", "my-model", "b", folder=tmp_path)).startswith("my-model: 3 files")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert "does not say which checkpoints stay" in complaint(run("retire", folder=tmp_path), 2)
+    for words, needed in ((["restore", "my-model"], "DEST"), (["show", "my-model"], "REV")):
+        assert complaint(run(*words, folder=tmp_path), 2) == (
+            f"error: my-model is a mirror, and no {needed} is given; name both: my-model {needed}\n"
+        )
+    assert "no mirror is called v1; " in complaint(run("diff", "v1", folder=tmp_path), 2)
+
+
+def test_a_name_may_be_left_out_in_a_mirrors_directory(mirror: Path, tmp_path: Path) -> None:
+    below, link, inner = tmp_path / "other" / "sub", tmp_path / "link", mirror / "inner"
+    below.mkdir(parents=True)
+    inner.mkdir()
+    link.symlink_to(mirror)
+    said(run("add", "other", folder=tmp_path))
+    said(run("sync", "my-model", folder=tmp_path))
+    for folder in (mirror, link, inner):
+        assert said(run("restore", tmp_path / f"from-{folder.name}", folder=folder)).startswith("my-model: 3 files")
+    assert "/other.git" in complaint(run("show", "v1", folder=below), 4)  # which is made by its first sync
+    choice = "error: there is more than one mirror; name one of: my-model, other\n"
+    for words in (["show", "v1"], ["diff"], ["restore", "dest"], ["retire"], ["log"]):
+        assert complaint(run(*words, folder=tmp_path), 2) == choice
+    said(run("add", mirror, "--name", "again", folder=tmp_path))
+    assert complaint(run("diff", folder=mirror), 2) == (
+        "error: there is more than one mirror of this folder; name one of: my-model, again\n"
+    )
+
+
 def test_sync_goes_on_after_a_mirror_that_fails_and_tells_the_worst(mirror: Path, tmp_path: Path) -> None:
     write(tmp_path / "other" / "file", b"x")
     said(run("add", "other", folder=tmp_path))

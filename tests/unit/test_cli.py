@@ -43,7 +43,7 @@ EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command:
         ),
         (["status", "a", "b"], "error: b is one word too many for lfssync status; see lfssync status --help"),
         (["add"], "error: the following arguments are required: DIR; see lfssync add --help"),
-        (["restore", "a"], "error: the following arguments are required: DEST; see lfssync restore --help"),
+        (["restore"], "error: the following arguments are required: DEST; see lfssync restore --help"),
         (["wait", "--timeout"], "error: argument --timeout: expected one argument; see lfssync wait --help"),
         (["completion"], "error: the following arguments are required: SHELL; see lfssync completion --help"),
         (["a\x1b[31m\nb"], "error: a\\x1b[31m\\nb is not a command of lfssync; see lfssync --help"),
@@ -57,7 +57,7 @@ EVERY_COMMAND = pytest.mark.parametrize("command", COMMANDS, ids=lambda command:
             "error: argument --next: invalid choice: 'tiny' (choose from 'major', 'minor', 'patch'",
         ),
         (["tags", "-n", "0"], "error: -n 0 is not a number above 0; for example: lfssync log -n 20"),
-        (["show", "m"], "error: the following arguments are required: REV; see lfssync show --help"),
+        (["show"], "error: the following arguments are required: REV; see lfssync show --help"),
         (["log", "-n", "-1"], "error: -n -1 is not a number above 0; for example: lfssync log -n 20"),
     ],
 )

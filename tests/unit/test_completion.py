@@ -34,6 +34,9 @@ def no_names() -> list[str]:
         (("tag", "v1", "-m", "text", "t"), ["third"]),
         (("diff", "t"), ["third"]),
         (("diff", "third", ""), []),
+        (("show", "t"), ["third"]),
+        (("restore", ""), ["my-model", "my-other", "third"]),
+        (("restore", "./"), []),
         (("list", ""), []),
         (("completion", ""), ["bash", "zsh", "fish"]),
         (("completion", "z"), ["zsh"]),
@@ -65,6 +68,11 @@ def test_nothing_typed_offers_every_command_with_its_summary(words: tuple[str, .
 )
 def test_files_and_folders_are_left_to_the_shell(words: tuple[str, ...], values: Values) -> None:
     assert answer(words, no_names).values is values
+
+
+def test_a_folder_may_stand_where_a_name_is_left_out() -> None:
+    assert answer(["restore", "./o"], lambda: ["third"]).values is Values.FOLDERS
+    assert answer(["restore", "t"], lambda: ["third"]).values is Values.ANYTHING
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
