@@ -12,11 +12,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lfssync.commandline import terminal
 from lfssync.errors import LfssyncError, UserError
-from lfssync.model import Mirror, Monitor, silent
+from lfssync.model import Mirror, Plan, Progress
 from lfssync.places import Places
 
 if TYPE_CHECKING:
@@ -138,10 +138,35 @@ def _choice(names: Sequence[str]) -> str:
     return f"name one of: {', '.join(names)}" if names else "start with: lfssync add DIR"
 
 
-def monitor(arguments: Namespace, title: str) -> AbstractContextManager[Monitor]:
-    """Progress bars, except where log lines tell the same, and where nobody would see them."""
+class View(Protocol):
+    """A monitor that also shows what is waited for."""
+
+    def __call__(self, event: Plan | Progress, /) -> None:
+        """Take in an event."""
+
+    def waits(self, why: str) -> None:
+        """Nothing goes on until the next event."""
+
+
+class _Unseen:
+    """Shows nothing."""
+
+    def __call__(self, _: Plan | Progress, /) -> None:
+        """See `View`."""
+
+    def waits(self, why: str) -> None:
+        """See `View`."""
+
+
+def monitor(arguments: Namespace, title: str) -> AbstractContextManager[View]:
+    """Progress bars on standard error, except where log lines tell the same, and where nobody would see them.
+
+    Args:
+        arguments: Those of the command.
+        title: What the bars are about, usually the mirror's name.
+    """
     if arguments.verbose or not terminal.is_terminal(sys.stderr):
-        return nullcontext(silent)
+        return nullcontext(_Unseen())
     from lfssync.commandline import progress
 
-    return progress.display(title)
+    return progress.Bars(title, sys.stderr)

@@ -8,6 +8,7 @@ else, because `status` must answer at once. So the table names functions, and wh
 from __future__ import annotations
 
 import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ def sync(arguments: Namespace, places: Places) -> int:
     does = operations.connect(places, configuration)
     answers: list[documents.Document] = []
     for mirror in wanted:
-        started = time.monotonic()
+        started, before = time.monotonic(), _verified(mirror, places)
         try:
             with choosing.monitor(arguments, mirror.name) as monitor:
                 result = does.sync(mirror, arguments.accept_deletions, monitor)
@@ -93,7 +94,8 @@ def sync(arguments: Namespace, places: Places) -> int:
             continue
         answers.append(documents.pass_document(mirror.name, result))
         if not arguments.json:
-            terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+            otherwise = _otherwise(before, result, output.NOTHING_TO_DO)
+            terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started, otherwise))
         codes.append(_unfinished(mirror, result))
     if arguments.json:
         terminal.emit_json(documents.sync_document(answers))
@@ -115,14 +117,15 @@ def wait(arguments: Namespace, places: Places) -> int:
         raise UserError("no mirrors configured", "start with: lfssync add DIR")
     does = operations.connect(places, configuration)
     for mirror in wanted:
-        started = time.monotonic()
+        started, before = time.monotonic(), _verified(mirror, places)
         try:
             with choosing.monitor(arguments, mirror.name) as monitor:
-                result = does.wait(mirror, max(deadline - started, 0.0), monitor)
+                result = does.wait(mirror, max(deadline - started, 0.0), monitor, monitor.waits)
         except LfssyncError as error:
             codes.append(terminal.report(error if isinstance(error, NotDoneError) else error.about(mirror.name)))
             continue
-        terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started))
+        otherwise = _otherwise(before, result, output.ALL_IS_THERE)
+        terminal.emit(output.pass_lines(mirror.name, result, time.monotonic() - started, otherwise))
         codes.append(_unfinished(mirror, result))
     return terminal.worst(codes)
 
@@ -226,6 +229,30 @@ def function_of(name: str) -> Function:
     module, _, function = FUNCTIONS[name].partition(":")
     found: Function = getattr(import_module(f"lfssync.commandline.{module}"), function)
     return found
+
+
+def _verified(mirror: Mirror, places: Places) -> str | None:
+    """The commit that the remote confirmed last, for `_otherwise`; scripts are not told, so it is not looked up."""
+    if not terminal.is_terminal(sys.stdout):
+        return None
+    from lfssync.records.report import read_status
+
+    return read_status(mirror, places.mirror_state(mirror.name)).pushed
+
+
+def _otherwise(before: str | None, result: PassResult, words: str) -> str:
+    """What came of a command that had nothing to commit itself: words for people; scripts get the same every time.
+
+    Args:
+        before: The commit that the remote had confirmed before.
+        result: How it went.
+        words: What to say where there was nothing to deliver.
+    """
+    from lfssync.commandline import output
+
+    if result.receipt is None or not terminal.is_terminal(sys.stdout):
+        return output.NOTHING_TO_DO
+    return output.DELIVERED_MEANWHILE if result.receipt.commit != before else words
 
 
 def _unfinished(mirror: Mirror, result: PassResult) -> int:

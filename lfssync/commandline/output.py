@@ -24,6 +24,10 @@ SHORT_OID = 7
 SHORT_LFS_OID = 10
 DEFERRED_IN_SYNC = 20
 
+NOTHING_TO_DO = "nothing to do"
+ALL_IS_THERE = "everything is there"
+DELIVERED_MEANWHILE = "delivered meanwhile"
+
 
 # ---- small words
 
@@ -147,9 +151,16 @@ def removed_pattern_lines(glob: str) -> list[Line]:
     return [line(f"{glob}: its folders are no longer mirrored; they and their remotes stay as they are")]
 
 
-def pass_lines(name: str, result: PassResult, took_s: float) -> list[Line]:
-    """The answer of `sync` and `wait` for one mirror."""
-    what = _counts(result) if result.committed else "nothing to do"
+def pass_lines(name: str, result: PassResult, took_s: float, otherwise: str = NOTHING_TO_DO) -> list[Line]:
+    """The answer of `sync` and `wait` for one mirror.
+
+    Args:
+        name: The mirror's.
+        result: What was done for this command.
+        took_s: How long that took, in seconds.
+        otherwise: What to say where that was no commit.
+    """
+    what = _counts(result) if result.committed else otherwise
     where = ", nothing is on the remote yet"
     if result.receipt is not None:
         where = f", verified at {short(result.receipt.commit)}"

@@ -9,15 +9,13 @@ bars.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
-from lfssync.commandline.terminal import console, escape, is_terminal
-from lfssync.model import Monitor, Plan, Progress, State, show, silent
+from lfssync.commandline.terminal import console, escape
+from lfssync.model import Plan, Progress, State, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -43,16 +41,6 @@ FIGURES_CHARACTERS = 38
 """Room for size, speed and time left, with the spaces between them."""
 
 _WORDS = {State.STAGING: "reading", State.UPLOADING: "uploading", State.PUSHING: "pushing"}
-
-
-def display(title: str) -> AbstractContextManager[Monitor]:
-    """What shows a command's progress on standard error: bars on a terminal, nothing elsewhere.
-
-    Args:
-        title: What the bars are about, usually the mirror's name.
-    """
-    stream = sys.stderr
-    return Bars(title, stream) if is_terminal(stream) else nullcontext(silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +78,15 @@ class Standing:
     def __init__(self, title: str) -> None:
         self._title = escape(title)
         self._phases: dict[State, _Phase] = {}
+        self._why = ""
+
+    def waits(self, why: str) -> None:
+        """Until the next event nothing goes on, for this reason."""
+        self._why = escape(why)
 
     def record(self, event: Plan | Progress) -> None:
         """Take in an event; a plan starts its phase anew, and progress without a plan is nothing to show."""
+        self._why = ""
         if isinstance(event, Plan):
             self._phases.pop(event.state, None)
             self._phases[event.state] = _Phase(event)
@@ -109,7 +103,12 @@ class Standing:
             phase.finished.add(event.path)
 
     def rows(self) -> list[Row]:
-        """What to draw: each phase, and below it the files that were begun first and are still in flight."""
+        """What to draw: each phase, and below it the files that were begun first and are still in flight.
+
+        Or else what is waited for.
+        """
+        if self._why:
+            return [Row((None, None), f"{self._title}: waiting: {self._why}")]
         if not self._phases:
             return [Row((None, None), f"{self._title}: looking for changes")]
         rows: list[Row] = []
@@ -138,7 +137,7 @@ class Bars:
         self._ended = threading.Event()
         self._painter = threading.Thread(target=self._paint, name="lfssync-progress", daemon=True)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         self._painter.start()
         return self
 
@@ -152,6 +151,11 @@ class Bars:
         """Take in an event; from any thread, returns at once and never raises."""
         with self._lock:
             self._standing.record(event)
+
+    def waits(self, why: str) -> None:
+        """Show what is waited for, until the next event; as above."""
+        with self._lock:
+            self._standing.waits(why)
 
     def _paint(self) -> None:
         if self._ended.wait(FIRST_PAINT_AFTER_S):

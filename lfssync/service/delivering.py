@@ -65,7 +65,9 @@ def _together(first: PassResult, again: PassResult) -> PassResult:
     )
 
 
-def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) -> PassResult:
+def wait(
+    mirror: Mirror, state_dir: Path, timeout_s: float, session: Session, waits: Callable[[str], None]
+) -> PassResult:
     """Return once everything in the directory is verified on the remote.
 
     Args:
@@ -73,6 +75,7 @@ def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) ->
         state_dir: Its state folder.
         timeout_s: For how long, in seconds; a transfer under way is broken off then.
         session: Who watches, and when to stop.
+        waits: Is told what is in the way, whenever that is waited for.
 
     Raises:
         NotDoneError: Time ran out, or will while it is paused; says what is in the way.
@@ -87,13 +90,17 @@ def wait(mirror: Mirror, state_dir: Path, timeout_s: float, session: Session) ->
     timer.daemon = True
     timer.start()
     try:
-        return until_done(mirror, timeout_s, look, session.stop)
+        return until_done(mirror, timeout_s, look, session.stop, waits)
     finally:
         timer.cancel()
 
 
 def until_done(
-    mirror: Mirror, timeout_s: float, look: Callable[[float], PassResult], stop: threading.Event
+    mirror: Mirror,
+    timeout_s: float,
+    look: Callable[[float], PassResult],
+    stop: threading.Event,
+    waits: Callable[[str], None],
 ) -> PassResult:
     """Look again and again, until nothing is in the way.
 
@@ -102,6 +109,7 @@ def until_done(
         timeout_s: For how long, in seconds.
         look: Runs a verified pass, here or elsewhere, within so many seconds.
         stop: Ends it early.
+        waits: Is told what is in the way, whenever that is waited for.
 
     Raises:
         NotDoneError: Time ran out; says what is in the way.
@@ -124,6 +132,7 @@ def until_done(
             )
             pause_s = min(max(mirror.quiet_s, 0.2), 5.0)
         left_s = deadline - time.monotonic()
+        waits(in_the_way)
         if left_s <= 0 or stop.wait(min(pause_s, left_s)):
             raise NotDoneError(
                 f"{mirror.name} is not done: {in_the_way}", "wait longer with --timeout, or end what writes there"

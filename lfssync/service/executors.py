@@ -36,14 +36,23 @@ T = TypeVar("T")
 _log = logging.getLogger("lfssync")
 
 
+def untold(_: str) -> None:
+    """For what nobody is to be told."""
+
+
 class Operations(Protocol):
     """What can be asked for; both the daemon and this process can do it."""
 
     def sync(self, mirror: Mirror, accept_deletions: bool, monitor: Monitor) -> PassResult:
         """One pass now, verified."""
 
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
-        """Return once everything is verified on the remote; `NotDoneError` when time runs out."""
+    def wait(
+        self, mirror: Mirror, timeout_s: float, monitor: Monitor, waits: Callable[[str], None] = untold
+    ) -> PassResult:
+        """Return once everything is verified on the remote; `NotDoneError` when time runs out.
+
+        What is in the way is told to `waits`, whenever that is waited for.
+        """
 
     def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
         """Release a version."""
@@ -72,15 +81,15 @@ class Here:
             session, lambda: delivering.sync(mirror, self.places.mirror_state(mirror.name), order, session)
         )
 
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
+    def wait(
+        self, mirror: Mirror, timeout_s: float, monitor: Monitor, waits: Callable[[str], None] = untold
+    ) -> PassResult:
         """See `Operations.wait`."""
         from lfssync.line.workbench import Session
         from lfssync.service import delivering
 
-        session = Session(monitor, login=self.login)
-        return stoppable(
-            session, lambda: delivering.wait(mirror, self.places.mirror_state(mirror.name), timeout_s, session)
-        )
+        session, state_dir = Session(monitor, login=self.login), self.places.mirror_state(mirror.name)
+        return stoppable(session, lambda: delivering.wait(mirror, state_dir, timeout_s, session, waits))
 
     def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
         """See `Operations.tag`."""
@@ -127,7 +136,9 @@ class Asking:
         answer = self._ask({"command": "sync", "mirror": mirror.name, "accept_deletions": accept_deletions}, monitor)
         return pass_result(answer) if answer else here(self.places).sync(mirror, accept_deletions, monitor)
 
-    def wait(self, mirror: Mirror, timeout_s: float, monitor: Monitor) -> PassResult:
+    def wait(
+        self, mirror: Mirror, timeout_s: float, monitor: Monitor, waits: Callable[[str], None] = untold
+    ) -> PassResult:
         """See `Operations.wait`. The daemon runs the passes, but the waiting is done here, where it can be ended."""
         from lfssync.service import delivering
         from lfssync.service.control import ask, socket_of
@@ -137,9 +148,9 @@ class Asking:
             require_going(mirror, self.places.mirror_state(mirror.name), left_s)
             request: Document = {"command": "look", "mirror": mirror.name, "wait_lock_s": left_s}
             answer = ask(socket_of(self.places), request, monitor, max(left_s, ANSWER_TIMEOUT_S))
-            return pass_result(answer) if answer else here(self.places).wait(mirror, left_s, monitor)
+            return pass_result(answer) if answer else here(self.places).wait(mirror, left_s, monitor, waits)
 
-        return delivering.until_done(mirror, timeout_s, look, threading.Event())
+        return delivering.until_done(mirror, timeout_s, look, threading.Event(), waits)
 
     def tag(self, mirror: Mirror, version: str, message: str | None, revision: str | None, monitor: Monitor) -> Release:
         """See `Operations.tag`."""

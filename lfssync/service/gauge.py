@@ -1,8 +1,9 @@
 """How far a pass is: what it reads and sends, counted while it does, for whoever asks the daemon.
 
-Filled by the threads of a pass, as its monitor; read by the daemon's main thread for `status` and metrics. The one
-thing to know: an event only changes numbers under a lock, because it is told by the threads that read and send. How
-much a pass will send is only known at its end: until then all that is not read yet counts as if it were to be sent.
+Filled by the threads of a pass, as its monitor; read by the daemon's main thread for `status` and metrics, and passed
+on to commands that wait for the mirror. The one thing to know: an event only changes numbers under a lock and is told
+to monitors, which never wait, because it comes from the threads that read and send. How much a pass will send is only
+known at its end: until then all that is not read yet counts as if it were to be sent.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Phase:
     size_bytes: int = 0
     done_files: int = 0
     done_bytes: int = 0
-    in_flight: dict[bytes, int] = field(default_factory=dict)
+    in_flight: dict[bytes, Progress] = field(default_factory=dict)
 
     def plan(self, plan: Plan) -> None:
         self.files += plan.files
@@ -40,14 +41,23 @@ class _Phase:
 
     def advance(self, event: Progress) -> int:
         """Count an event; gives by how many bytes it went on."""
-        more = event.done_bytes - self.in_flight.get(event.path, 0)
+        before = self.in_flight.get(event.path)
+        more = event.done_bytes - (before.done_bytes if before else 0)
         self.done_bytes += more
         if event.done_bytes < event.size_bytes:
-            self.in_flight[event.path] = event.done_bytes
+            self.in_flight[event.path] = event
         else:
             self.in_flight.pop(event.path, None)
             self.done_files += 1
         return max(more, 0)
+
+    def left(self, state: State) -> list[Plan | Progress]:
+        """What would tell somebody who comes now of what is left; nothing if that is nothing."""
+        files = max(self.files - self.done_files, len(self.in_flight))
+        if not files:
+            return []
+        done_bytes = self.done_bytes - sum(one.done_bytes for one in self.in_flight.values())
+        return [Plan(state, files, max(self.size_bytes - done_bytes, 0)), *self.in_flight.values()]
 
 
 class Gauge:
@@ -66,6 +76,7 @@ class Gauge:
         self._sends: _Phase | None = None
         self._coming = _Phase()
         self._samples: deque[tuple[float, int]] = deque()
+        self._beside: tuple[Monitor, ...] = ()
 
     def __call__(self, event: Plan | Progress) -> None:
         """Take in an event; from any thread, returns at once and never raises."""
@@ -77,21 +88,34 @@ class Gauge:
             elif event.state is State.UPLOADING and self._sends is not None:
                 self.sent_bytes += self._sends.advance(event)
                 self._sample(self._sends.done_bytes)
+            beside = self._beside
+        for monitor in beside:
+            monitor(event)
 
     @contextmanager
     def beside(self, monitor: Monitor) -> Iterator[Monitor]:
-        """A monitor for somebody else's pass of the same mirror: tells this gauge and that monitor."""
+        """A monitor for somebody else's pass of the same mirror, which is counted here.
+
+        Args:
+            monitor: Is told of that pass, and of any other that it has to wait for meanwhile.
+        """
         is_ours = False
 
-        def both(event: Plan | Progress) -> None:
+        def ours(event: Plan | Progress) -> None:
             nonlocal is_ours
             is_ours = True
             self(event)
-            monitor(event)
 
+        with self._lock:
+            for phase, state in ((self._reads, State.STAGING), (self._sends, State.UPLOADING)):
+                for event in phase.left(state) if phase else ():
+                    monitor(event)
+            self._beside = (*self._beside, monitor)
         try:
-            yield both
+            yield ours
         finally:
+            with self._lock:
+                self._beside = tuple(one for one in self._beside if one is not monitor)
             if is_ours:  # else it only waited for a pass that may be under way still
                 self.clear()
 

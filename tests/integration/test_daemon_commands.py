@@ -24,6 +24,7 @@ from lfssync.errors import BlockedError, NotDoneError
 from lfssync.model import Plan, Progress, State, silent
 from lfssync.service import executors, operations
 from lfssync.service.executors import Asking, Here
+from tests.contract.lfsserver import serving
 from tests.helpers import clone, git, random_bytes, tree, write
 from tests.integration.daemons import (
     LFSSYNC,
@@ -40,6 +41,7 @@ from tests.integration.daemons import (
     state_is,
     status,
 )
+from tests.terminals import running
 
 SLOW = {"quiet": "10m", "max_wait": "20m"}
 """A daemon with these would by itself do nothing while a test runs, so what happens is the command's doing."""
@@ -135,6 +137,41 @@ def test_wait_gives_up_in_time_though_a_transfer_takes_longer(helped: bool, pair
     assert late.returncode == 3
     assert time.monotonic() - began < 6
     assert "model is not done" in late.stderr
+
+
+@pytest.mark.parametrize("command", ["wait", "sync"])
+def test_a_terminal_shows_what_the_daemon_delivers_meanwhile(
+    pair: Pair, daemon: Daemon, tmp_path: Path, command: str
+) -> None:
+    with serving(tmp_path / "served") as server:
+        lfs_url = f"{server.address}/model.git/info/lfs"
+        configure(pair.table(quiet="100ms", rate_limit="400kB/s", lfs_url=lfs_url))
+        with daemon.start():
+            write(pair.directory / "weights.bin", random_bytes(1, 3 << 20))
+            soon(state_is(State.UPLOADING), daemon.said)
+            script = subprocess.Popen([*LFSSYNC, command], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with running([*LFSSYNC, command], PROJECT, {"PYTHONPATH": str(PROJECT)}) as session:
+                session.screen.shown_until("model: uploading 0 of 1")
+                session.screen.shown_until("weights.bin")
+                last = session.screen.rest().splitlines()[-1]
+                assert session.exit_code() == 0
+            pair.arrives()
+            commit = git("rev-parse", "--short=7", "main", cwd=pair.remote).decode().strip()
+            assert last.endswith(f"model\x1b[0m: delivered meanwhile, verified at {commit}"), last
+            assert script.communicate(timeout=60) == (f"model: nothing to do, verified at {commit}\n".encode(), b"")
+            with running([*LFSSYNC, command], PROJECT, {"PYTHONPATH": str(PROJECT)}) as session:
+                words = "everything is there" if command == "wait" else "nothing to do"
+                assert f": {words}, verified at {commit}" in session.screen.rest()
+
+
+def test_a_terminal_shows_what_is_in_the_way(helped: bool, pair: Pair) -> None:
+    with (
+        (pair.directory / "events.bin").open("wb"),
+        running([*LFSSYNC, "wait"], PROJECT, {"PYTHONPATH": str(PROJECT)}) as session,
+    ):
+        session.screen.shown_until("model: waiting: events.bin: open for writing")
+        session.screen.press("\x03")
+        assert session.exit_code() == 130
 
 
 def test_wait_ends_early_when_what_was_in_the_way_is_gone(helped: bool, pair: Pair) -> None:

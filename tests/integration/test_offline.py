@@ -441,12 +441,17 @@ def test_a_push_that_is_broken_off_leaves_word_of_what_waits(site: Site) -> None
 
 
 def test_wait_is_not_done_while_commits_are_only_here(site: Site) -> None:
+    said: list[str] = []
     with out_of_reach(site):
         cut_off(site, checkpoint(1))
         for _ in range(2):
             with pytest.raises(NotDoneError, match="is no git repository"):
-                delivering.wait(site.mirror, site.state, 0.5, Session())
-    assert delivering.wait(site.mirror, site.state, 30, Session()).receipt
+                delivering.wait(site.mirror, site.state, 0.5, Session(), said.append)
+    assert said
+    assert all("is no git repository" in words for words in said)
+    said.clear()
+    assert delivering.wait(site.mirror, site.state, 30, Session(), said.append).receipt
+    assert not said
     site.assert_mirrored()
 
 

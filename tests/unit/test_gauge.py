@@ -86,6 +86,28 @@ def test_somebody_elses_pass_is_counted_and_told() -> None:
     assert gauge.headway() is not None
 
 
+def test_who_waits_for_a_pass_is_told_of_what_is_left_of_it_and_of_how_it_goes_on() -> None:
+    gauge = Gauge(Clock())
+    gauge(Plan(READ, 1, MIB))
+    gauge(Progress(READ, b"a", MIB, MIB))  # of which nothing is left to tell
+    gauge(Plan(SEND, 3, 9 * MIB))
+    gauge(Progress(SEND, b"a", 4 * MIB, 4 * MIB))
+    gauge(Progress(SEND, b"b", MIB, 3 * MIB))
+    heard: list[Plan | Progress] = []
+    also: list[Plan | Progress] = []
+    with gauge.beside(heard.append) as monitor:
+        assert heard == [Plan(SEND, 2, 5 * MIB), Progress(SEND, b"b", MIB, 3 * MIB)]
+        gauge(Progress(SEND, b"b", 3 * MIB, 3 * MIB))
+        gauge(Progress(SEND, b"c", 2 * MIB, 2 * MIB))
+        assert heard[2:] == [Progress(SEND, b"b", 3 * MIB, 3 * MIB), Progress(SEND, b"c", 2 * MIB, 2 * MIB)]
+        with gauge.beside(also.append):
+            monitor(Plan(READ, 1, 5))
+        gauge(Plan(READ, 2, 6))
+    gauge(Plan(READ, 3, 7))
+    assert heard[4:] == [Plan(READ, 1, 5), Plan(READ, 2, 6)]
+    assert also == [Plan(READ, 1, 5)]
+
+
 @given(
     st.lists(
         st.one_of(

@@ -201,6 +201,14 @@ def test_a_pass_in_one_line(result: PassResult, line: str) -> None:
     assert text(output.pass_lines("my-model", result, 12.2)) == line + "\n"
 
 
+def test_where_nothing_was_committed_other_words_may_be_right() -> None:
+    for words in (output.ALL_IS_THERE, output.DELIVERED_MEANWHILE):
+        shown = text(output.pass_lines("my-model", PassResult(COMMIT, RECEIPT), 12.2, words))
+        assert shown == f"my-model: {words}, verified at 3f2a91c\n"
+        shown = text(output.pass_lines("my-model", PassResult(COMMIT, RECEIPT, removed=1), 12.2, words))
+        assert shown == "my-model: 1 file removed, verified at 3f2a91c in 12 s\n"
+
+
 def test_a_pass_names_what_it_left_out_and_why() -> None:
     deferred = tuple(Deferred(b"f%d" % number, "still changing") for number in range(22))
     lines = text(

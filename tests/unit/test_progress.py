@@ -52,6 +52,15 @@ def test_only_a_few_files_are_shown_and_they_stay_in_their_place() -> None:
     assert shown == [None, *(b"%02d" % number for number in range(FILES_SHOWN_MAX))]
 
 
+def test_what_is_waited_for_is_shown_until_something_happens() -> None:
+    numbers = Standing("m")
+    numbers.record(Plan(READ, 1, BIG))
+    numbers.waits("a\x1b: open for writing")
+    assert numbers.rows() == [Row((None, None), "m: waiting: a\\x1b: open for writing")]
+    numbers.record(Progress(READ, b"a", BIG, BIG))
+    assert numbers.rows() == [Row((READ, None), "m: reading 1 of 1", BIG, BIG)]
+
+
 def test_names_are_escaped() -> None:
     numbers = Standing("m\x1b")
     numbers.record(Plan(UP, 1, BIG))
