@@ -154,10 +154,27 @@ class Delivery:
         specs = [f"{refs.head}:{self.repository.head_ref}", *(f"{oid}:refs/tags/{name}" for name, oid in tags.items())]
         output = self._pushed([atomic, self.url, *specs])
         if output.status == 0:
-            return None
+            return self._mistaken(output)
         if "does not support --atomic" in output.stderr:
             return self._push_once(refs, tags, "--no-atomic")
-        return _refusal(output, self.url)
+        return self._mistaken(output) or _refusal(output, self.url)
+
+    def _mistaken(self, output: Output) -> LfssyncError | None:
+        """Why a push went elsewhere, or might have; None if it did not.
+
+        Git takes a tag or a branch whose short name is the full name of another ref for that one, or for one of two.
+        Source: match_explicit in git's remote.c.
+        """
+        found = _NAMESAKE.search(f"{output.stderr}\n{output.stdout.decode('utf-8', 'replace')}")
+        ref = found[1] or found[2] if found else ""
+        for name in self.look(ref) if ref else ():
+            kind, short = _spoken(name)
+            if short == ref:
+                return RefusedError(
+                    f"{self.url} has a {kind} called {ref}, which git does not tell from the {' '.join(_spoken(ref))}",
+                    f"delete that {kind} from any clone of it: git push {self.url} :{name}",
+                )
+        return None
 
     def _pushed(self, arguments: list[str]) -> Output:
         receive_pack = _DURABLE_RECEIVE_PACK if self.url.startswith(("/", "file://")) else _RECEIVE_PACK
@@ -183,7 +200,7 @@ class Delivery:
         with noted(self.repository.git.git_dir, self.url):
             output = self._pushed([*lease, self.url, f"{commit}:{ref}"])
         if output.status:
-            raise _refusal(output, self.url)
+            raise self._mistaken(output) or _refusal(output, self.url)
 
     def fetch_tag(self, version: str) -> None:
         """Have a tag of the remote under its own name here as well, in place of what had that name here."""
@@ -234,6 +251,19 @@ _RECEIVE_PACK = "git-receive-pack"
 _DURABLE_RECEIVE_PACK = "git -c core.fsync=committed,reference receive-pack"
 """For a repository on a disk of this machine: by itself git syncs neither refs nor loose objects there, so after a loss
 of power a branch that was verified could be empty. Hosts decide for themselves, and know no other command."""
+
+
+def _spoken(ref: str) -> tuple[str, str]:
+    """What kind of ref that is, and its short name."""
+    kind, _, short = ref.removeprefix("refs/").partition("/")
+    return {"heads": "branch", "tags": "tag"}.get(kind, "ref"), short
+
+
+_NAMESAKE = re.compile(
+    r"dst refspec (refs/\S+) matches more than one|^.\t\S*:refs/(?:heads|tags)/(refs/(?:heads|tags)/\S+)\t",
+    re.MULTILINE,
+)
+"""Where git says so, or names a ref that it was not told to push to."""
 
 
 def _refusal(output: Output, url: str) -> LfssyncError:

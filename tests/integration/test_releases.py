@@ -251,6 +251,32 @@ def test_branch_and_tag_arrive_together_or_not_at_all(site: Site, refused: str) 
     assert done.commit == site.tip() != tip
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize("namesake", ["refs/tags/refs/heads/main", "refs/heads/refs/heads/main"])
+def test_a_ref_that_git_takes_for_the_branch_is_named(site: Site, namesake: str, is_new: bool) -> None:
+    tip = site.tip()
+    on_remote(site, "update-ref", namesake, tip)
+    if is_new:
+        on_remote(site, "update-ref", "-d", "refs/heads/main")
+    kind = "tag" if namesake.startswith("refs/tags/") else "branch"
+    words = f"has a {kind} called refs/heads/main, which git does not tell from the branch main"
+    site.lay({b"a": b"2"})
+    with pytest.raises(BlockedError, match=words) as refused:
+        site.sync()
+    assert refused.value.remedy.endswith(f"git push {site.remote} :{namesake}")
+    assert on_remote(site, "merge-base", namesake, tip) == tip, "nothing of it is lost"
+    git(*refused.value.remedy.partition(": git ")[2].split(), cwd=site.remote)
+    site.sync()
+    assert without_attributes(tree(site.clone())) == tree(site.directory)
+
+
+def test_a_tag_that_git_takes_for_another_is_named(site: Site) -> None:
+    on_remote(site, "update-ref", "refs/tags/refs/tags/v1", "main")
+    with pytest.raises(BlockedError, match="has a tag called refs/tags/v1, which git does not tell from the tag v1"):
+        tag(site, "v1")
+    assert tag(site, "v2").commit == site.tip()
+
+
 def test_somebody_pushes_between_sync_and_tag(site: Site, tmp_path: Path) -> None:
     """The tag is on what was synced, whatever came on top of it."""
     other = Site.make(tmp_path, "other", remote=site.remote)
