@@ -128,6 +128,15 @@ class Repository:
                 mode, _, oid = words.decode().split()
                 yield path, mode, oid
 
+    def modes(self, revision: str, paths: Sequence[bytes]) -> dict[bytes, str]:
+        """The git modes of files and links of a revision; what it does not have is left out."""
+        if not paths:
+            return {}
+        names = [os.fsdecode(path) for path in paths]
+        stdout = self.git.run("ls-tree", "-z", "--full-tree", revision, "--", *names).stdout
+        rows = (line.partition(b"\t") for line in stdout.split(b"\0") if line)
+        return {path: words.split()[0].decode() for words, _, path in rows}
+
     def tree_oid(self, revision: str | None) -> str:
         """The tree of a revision; the empty tree for None."""
         if revision is None:

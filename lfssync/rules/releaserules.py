@@ -86,6 +86,7 @@ class Moment:
         now: Seconds since the epoch.
         markers: What the marker files in `head` say, by their path.
         is_settled: Whether nothing of the directory waits to be committed.
+        unfit: Why some of the marker files can be none, by their path.
     """
 
     mirror: str
@@ -93,6 +94,7 @@ class Moment:
     now: float
     markers: Mapping[str, str] = field(default_factory=dict)
     is_settled: bool = True
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A rule acts: on a commit, with what is known about it."""
+    """A rule acts: on a commit, with what is known about it; or it says why it cannot."""
 
     commit: str
     fields: Mapping[str, str]
     text: str
     name: str = ""
+    fault: str = ""
 
 
 def evaluate(
@@ -201,6 +204,9 @@ def taken(wanted: Wanted, there: str) -> str:
 
 
 def _wishes(rule: Rule, call: _Call, problems: list[str]) -> Iterator[Wanted]:
+    if call.fault:
+        problems.append(call.fault)
+        return
     name = call.name or (filled(rule.name, call.fields) if rule.name else None)
     if name is not None:
         try:
@@ -250,17 +256,31 @@ def _marker(
     rule: Rule, state: State | None, happenings: Sequence[Happening], moment: Moment
 ) -> tuple[State, list[_Call]]:
     """The version that a file names, as soon as nothing else waits; once for each text."""
-    text = moment.markers.get(rule.file, "").strip()
+    whole = moment.markers.get(rule.file, "")
+    text = whole.strip()
+    version, _line_end, message = whole.partition("\n")
+    fault = moment.unfit.get(rule.file) or _fault(version)
+    known = f"{fault}: {text}" if text and fault else text  # mended, it is something new
     seen = state or {}
-    if not text or text == seen.get("text"):
-        return {"text": text}, []
+    if not text or known == seen.get("text"):
+        return {"text": known}, []
+    fields = _fields(moment.mirror, moment.head, moment.now)
+    if fault:
+        return {"text": known}, [_Call(moment.head, fields, "", fault=f"{rule.file} makes no release: {fault}")]
     if not moment.is_settled:
         return seen | {"waits": True}, []
-    version, _line_end, message = text.partition("\n")
-    fields = _fields(moment.mirror, moment.head, moment.now)
-    return {"text": text}, [
+    return {"text": known}, [
         _Call(moment.head, fields, message.strip() or version, version.strip()[:_MARKER_CHARACTERS])
     ]
+
+
+def _fault(line: str) -> str:
+    """Why the first line of a marker cannot be a version, whatever git thinks of it as a name; empty if it can."""
+    if line.startswith("\ufeff"):
+        return "it begins with a byte order mark; save it as UTF-8 without one"
+    if "\ufffd" in line:
+        return "its first line is no text in UTF-8; save it as such"
+    return "" if line.strip() else "its first line is empty; write the version there"
 
 
 def _push(_: Rule, state: State | None, happenings: Sequence[Happening], moment: Moment) -> tuple[State, list[_Call]]:

@@ -24,6 +24,7 @@ from lfssync.model import Mirror, PassResult
 from lfssync.records.lock import held
 from lfssync.records.report import Report
 from lfssync.records.store import Store, reading
+from lfssync.rules.attributes import parse_pointer
 from lfssync.rules.releaserules import Happening, Kind, Moment, State, Verdict, Wanted, evaluate, sleep, taken
 from lfssync.versions.branches import move
 from lfssync.versions.contents import Contents
@@ -36,6 +37,9 @@ _FACT = "releases"
 """The store's name for what the rules remember."""
 
 _MARKER_MAX_BYTES = 4096
+_LINK = "120000"
+_IS_LINK = "it is a symbolic link; make it a file"
+_IN_LFS = "it is stored in LFS; keep it out of that, such as with -filter in .gitattributes"
 _LOCK_WAIT_S = 60.0
 _SHOWN = 5
 
@@ -81,9 +85,9 @@ def _applied(mirror: Mirror, state_dir: Path, result: PassResult, session: Sessi
     with held(state_dir, _LOCK_WAIT_S, session.stop), Store(state_dir / "state.db") as store:
         bench = open_bench(mirror, state_dir, store, session)
         memory, report = _Memory.of(store, mirror), Report(store, mirror)
-        verdict = _verdict(bench, store, mirror, memory, Moment(
-            mirror.name, head, now, _markers(bench, mirror, head), not result.deferred
-        ))  # fmt: skip
+        markers, unfit = _markers(bench, mirror, head)
+        moment = Moment(mirror.name, head, now, markers, not result.deferred, unfit)
+        verdict = _verdict(bench, store, mirror, memory, moment)
         problems = list(verdict.problems)
         tags = on_remote(bench.delivery) if verdict.wanted else {}
         for one in verdict.wanted:
@@ -149,19 +153,24 @@ def _nowhere() -> NoReturn:
     raise LfssyncError("it is not on this machine any more")
 
 
-def _markers(bench: Workbench, mirror: Mirror, head: str) -> dict[str, str]:
-    """What the marker files in a commit say."""
+def _markers(bench: Workbench, mirror: Mirror, head: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What the marker files in a commit say, and why some of them can be none."""
     files = list(dict.fromkeys(rule.file for rule in mirror.tag if rule.when is When.MARKER))
-    found = bench.repository.contents([_name(mirror, head, file) for file in files])
-    return {
-        file: text[:_MARKER_MAX_BYTES].decode("utf-8", "replace")
-        for file, text in zip(files, found, strict=True)
-        if text is not None
-    }
+    found = zip(files, bench.repository.contents([_name(mirror, head, file) for file in files]), strict=True)
+    there = {file: content for file, content in found if content is not None}
+    modes = bench.repository.modes(head, [_path(mirror, file) for file in there])
+    unfit = {file: _IN_LFS for file, content in there.items() if parse_pointer(content) is not None}
+    unfit |= {file: _IS_LINK for file in there if modes.get(_path(mirror, file)) == _LINK}
+    texts = {file: content[:_MARKER_MAX_BYTES].decode("utf-8", "replace") for file, content in there.items()}
+    return texts, unfit
+
+
+def _path(mirror: Mirror, file: str) -> bytes:
+    return os.fsencode(f"{mirror.into}{'/' if mirror.into else ''}{file}")
 
 
 def _name(mirror: Mirror, commit: str, file: str) -> bytes:
-    return os.fsencode(f"{commit}:{mirror.into}{'/' if mirror.into else ''}{file}")
+    return f"{commit}:".encode() + _path(mirror, file)
 
 
 def _made(

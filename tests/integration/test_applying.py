@@ -108,6 +108,31 @@ def test_a_marker_releases_and_a_version_that_exists_is_said_once(tmp_path: Path
     assert refs(site)["v3.0.0"] == site.tip()
 
 
+def test_what_is_no_marker_makes_no_tag_and_is_said(tmp_path: Path) -> None:
+    site = Site.make(tmp_path, tag=(MARKER, Rule(When.MARKER, file="meta/NEXT")), into="models/a")
+    site.put({b"a": b"1", b"RELEASE": "\ufeffv1\n".encode()})
+    site.put({b"a": b"2", b"RELEASE": b"\nv1\n"})
+    (site.directory / "RELEASE").unlink()
+    (site.directory / "RELEASE").symlink_to("v1")
+    link = site.sync().warnings
+    assert link == ("RELEASE makes no release: it is a symbolic link; make it a file",)
+    assert site.sync().warnings == link
+    (site.directory / "RELEASE").unlink()
+    pointed = site.put({b".gitattributes": b"NEXT filter=lfs diff=lfs merge=lfs -text\n", b"meta/NEXT": b"v2\n"})
+    assert pointed.warnings == (
+        "meta/NEXT makes no release: it is stored in LFS; keep it out of that, such as with -filter in .gitattributes",
+    )
+    assert refs(site) == {}
+    assert [words.partition(": ")[2].partition(";")[0] for words in reversed(refused(site))] == [
+        "it begins with a byte order mark",
+        "its first line is empty",
+        "it is a symbolic link",
+        "it is stored in LFS",
+    ]
+    site.put({b"RELEASE": b"v1", b"meta/NEXT": b"v2\n", b".gitattributes": b"NEXT -filter\n"})
+    assert refs(site) == {"v1": site.tip(), "v2": site.tip()}
+
+
 def test_a_marker_waits_for_what_is_still_written(tmp_path: Path) -> None:
     site = Site.make(tmp_path, tag=(MARKER,))
     site.lay({b"RELEASE": b"v1", b"log": b""})

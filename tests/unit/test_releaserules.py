@@ -222,6 +222,35 @@ def test_a_marker_releases_once_nothing_waits() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "fault", "words"),
+    [
+        ("\nv1\n", "", "its first line is empty; write the version there"),
+        (" \t\r\nv1", "", "its first line is empty; write the version there"),
+        ("\ufeffv1\n", "", "it begins with a byte order mark; save it as UTF-8 without one"),
+        ("v\ufffd1", "", "its first line is no text in UTF-8; save it as such"),
+        ("v1", "it is a link", "it is a link"),
+    ],
+)
+def test_a_marker_that_can_be_none_is_said_once_and_releases_once_it_is_mended(
+    text: str, fault: str, words: str
+) -> None:
+    rule = Rule(When.MARKER, branch="stable")
+    moment = Moment("m", commit(1), NOON, {"RELEASE": text}, False, {"RELEASE": fault} if fault else {})
+    found = judged({}, [], moment, [rule])
+    assert (found.wanted, found.waiting, found.problems) == ((), (), (f"RELEASE makes no release: {words}",))
+    again = judged(found.states, [], replace(moment, head=commit(2)), [rule])
+    assert (again.wanted, again.problems) == ((), ())
+    mended = judged(again.states, [], Moment("m", commit(3), NOON, {"RELEASE": "v1"}), [rule])
+    assert ([one.name for one in mended.wanted], mended.problems) == (["v1", "stable"], ())
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_an_empty_marker_says_nothing(text: str) -> None:
+    found = judged({}, [], Moment("m", commit(1), NOON, {"RELEASE": text}), [Rule(When.MARKER)])
+    assert (found.wanted, found.problems) == ((), ())
+
+
+@pytest.mark.parametrize(
     "checkpoint", ["a b", "a/../b", "\udcff", "{name}", "{0.__class__}", "a:b^c", "x" * 300, "..", "@{"]
 )
 def test_what_a_folder_is_called_cannot_break_out(checkpoint: str) -> None:
