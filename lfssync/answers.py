@@ -7,15 +7,13 @@ The one thing to know: the field names of `MirrorStatus` are those of `status --
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from lfssync.model import Deferred, State
 
 
-@dataclass(frozen=True, slots=True)
-class Headway:
+class Headway(NamedTuple):
     """How far a pass under way is.
 
     Args:
@@ -40,8 +38,7 @@ class Headway:
         return (self.size_bytes - self.done_bytes) / self.rate if self.rate else None
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorStatus:
+class MirrorStatus(NamedTuple):
     """One mirror's line in `status`; the field names are those of `status --json` in the contract.
 
     `looked` is False when nobody has looked for changes since the last pass: no daemon runs, and a look took too long.

@@ -5,8 +5,8 @@ and returns the next; all of those values are defined here, so this module is th
 The one thing to know: paths inside a mirror are `bytes`, relative to the mirrored directory, with `/` between the
 parts, because file names on Linux are bytes and not text.
 
-What exists once for each file is a NamedTuple: as frozen as the others, and made in a fraction of the time; a frozen
-dataclass also takes half a millisecond of every start to define.
+All of them are NamedTuples, as what every command loads is: a frozen dataclass takes half a millisecond of each start
+to define, and the module that defines it seven; and of what exists once for each file, many are made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -108,8 +107,7 @@ class TransferKind(StrEnum):
     GIT_LFS = "git-lfs"
 
 
-@dataclass(frozen=True, slots=True)
-class Mirror:
+class Mirror(NamedTuple):
     """One configured pair: a local directory and a remote branch.
 
     Durations are in seconds, sizes in bytes. `path` is absolute, with `~` expanded and symlinks left as they are.
@@ -250,8 +248,7 @@ class Changes(NamedTuple):
     unreadable: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(NamedTuple):
     """A path that must wait, and why (`open for writing`, `still changing`, `permission denied`).
 
     Args:
@@ -272,8 +269,7 @@ class Deferred:
         return self.reason.endswith((STILL_CHANGING, STILL_WRITTEN))
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """A file that was read: hashed, classified, and pinned by an open descriptor if it is an LFS object.
 
     Args:
@@ -297,8 +293,7 @@ class Staged:
         return Known(self.signature.git_mode, self.blob_oid, self.lfs, self.signature)
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Remote evidence: this ref points at this commit, and these objects were confirmed, at this time.
 
     Args:
@@ -316,8 +311,7 @@ class Receipt:
     verified_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class PassResult:
+class PassResult(NamedTuple):
     """What one pass did.
 
     Args:

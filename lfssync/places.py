@@ -12,8 +12,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lfssync.errors import UserError
 from lfssync.rules.remotes import HUB, hub_endpoint
@@ -30,8 +30,7 @@ _LOOKS_ESCAPED = re.compile(rb"_0x[0-9a-f]{2}")
 _LOOKS_ESCAPED_FIRST = re.compile(rb"0x[0-9a-f]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """The files and folders of one lfssync installation; all absolute.
 
     Args:
@@ -47,7 +46,7 @@ class Places:
     state_dir: Path
     data_dir: Path
     runtime_dir: Path
-    home: Path = field(default_factory=Path.home)
+    home: Path
     hub: str = HUB
 
     @classmethod
@@ -111,7 +110,7 @@ class Places:
 
     def without_runtime_dir(self) -> Places:
         """The same as a process has them that was given no XDG_RUNTIME_DIR."""
-        return replace(self, runtime_dir=self.state_dir / "run")
+        return self._replace(runtime_dir=self.state_dir / "run")
 
     @property
     def control_socket(self) -> Path:

@@ -170,7 +170,7 @@ def _global_parser() -> argparse.ArgumentParser:
 
 def _command_parser(command: Command) -> argparse.ArgumentParser:
     prog = f"lfssync {command.name}"
-    usage = " ".join([prog, *(_USAGE[one.count].format(one.metavar) for one in command.positionals), "[OPTION...]"])
+    usage = " ".join([prog, *(_USAGE[one.takes].format(one.metavar) for one in command.positionals), "[OPTION...]"])
     example = "\n".join(["example:", *(f"  {line}" for line in command.example)])
     parser = _parser(prog, usage, command.details, example)
     for argument in (*command.positionals, *command.options, *GLOBAL_OPTIONS):
@@ -207,16 +207,16 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
 def _add(parser: argparse.ArgumentParser, argument: Argument) -> None:
     """Add one line of the table; options that are good everywhere leave alone what was said before the command."""
     default = argparse.SUPPRESS if argument in GLOBAL_OPTIONS else argument.default
-    if argument.count is Count.SWITCH:
+    if argument.takes is Count.SWITCH:
         absent = default if argument in GLOBAL_OPTIONS else False
         parser.add_argument(*argument.names, action="store_true", default=absent, help=argument.help)
         return
     parser.add_argument(
         *argument.names,
         metavar=argument.metavar,
-        nargs=None if argument.count is Count.ONE else argument.count.value,
+        nargs=None if argument.takes is Count.ONE else argument.takes.value,
         choices=argument.choices or None,
-        default=[] if argument.count is Count.ANY else default,
+        default=[] if argument.takes is Count.ANY else default,
         help=argument.help,
     )
 

@@ -65,7 +65,7 @@ class _Reading:
         elif word.startswith("-"):
             self._options.add(word)
             option = next((option for option in self._known_options() if word in option.names), None)
-            self._wants_value = option if option and option.count is not Count.SWITCH else None
+            self._wants_value = option if option and option.takes is not Count.SWITCH else None
         elif self._command is None:
             self._command = command_named(word)
             self._is_lost = self._command is None
@@ -99,7 +99,7 @@ class _Reading:
         arguments = command.positionals
         if len(self._positionals) < len(arguments):
             return arguments[len(self._positionals) :]
-        return arguments[-1:] if arguments and arguments[-1].count is Count.ANY else ()
+        return arguments[-1:] if arguments and arguments[-1].takes is Count.ANY else ()
 
     def _values(self, argument: Argument, typed: str, mirror_names: Callable[[], Sequence[str]]) -> Answer:
         if argument.choices:

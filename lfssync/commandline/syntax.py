@@ -6,7 +6,6 @@ It stands in front of the line, under `grammar` and its parts. The one thing to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -29,15 +28,14 @@ class Count(StrEnum):
     ANY = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of a command.
 
     Args:
         names: The option's spellings, such as `-v` and `--verbose`; one word without dashes is a positional argument.
         help: One line for `--help`.
         metavar: What stands for the value in the help; empty for a switch.
-        count: How many words it takes.
+        takes: How many words.
         values: What a shell may offer for it.
         choices: The only allowed words, or empty.
         default: What it is when it is not given.
@@ -46,7 +44,7 @@ class Argument:
     names: tuple[str, ...]
     help: str
     metavar: str = ""
-    count: Count = Count.ONE
+    takes: Count = Count.ONE
     values: Values = Values.ANYTHING
     choices: tuple[str, ...] = ()
     default: str | None = None
@@ -89,7 +87,7 @@ class Command(NamedTuple):
 
 def switch(*names: str, help: str) -> Argument:
     """An option without a value."""
-    return Argument(names, help, count=Count.SWITCH)
+    return Argument(names, help, takes=Count.SWITCH)
 
 
 def option(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,7 +222,7 @@ def _pattern(source: Table, glob: str, places: Places) -> MirrorPattern:
         source.refuse(
             UserError("name: the mirrors of a pattern are called after their folders", "leave it out"), "name"
         )
-    template = replace(_template(source, "name", places), path=Path(glob))
+    template = _template(source, "name", places)._replace(path=Path(glob))
     _check_times(source, template)
     _check_rate(source, template)
     if template.remote and "{name}" not in f"{template.remote} {template.branch} {template.into}":

@@ -15,7 +15,6 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -155,8 +154,7 @@ def complete(template: Mirror, name: str, path: Path, places: Places) -> Mirror:
     for folder in own:
         if folder.is_relative_to(path):
             raise UserError(f"{path} has {folder} in it, where lfssync itself writes", "mirror a folder that has not")
-    return replace(
-        template,
+    return template._replace(
         name=name,
         path=path,
         remote=remote,

@@ -7,7 +7,6 @@ good as a password, so no message and no repr has more of it than its host.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +49,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Who is notified; one of the first four is given.
 
     Args:
@@ -62,11 +60,14 @@ class Target:
         on: About what.
     """
 
-    webhook: str = field(default="", repr=False)
+    webhook: str = ""
     webhook_file: Path | None = None
     command: tuple[str, ...] = ()
     desktop: bool = False
     on: frozenset[Occasion] = frozenset(Occasion)
+
+    def __repr__(self) -> str:
+        return f"Target({self.words})"  # the address of a webhook is a secret
 
     @property
     def words(self) -> str:

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from lfssync.errors import BlockedError, LfssyncError
@@ -33,7 +32,7 @@ def places_in(folder: Path, places: Places) -> Places:
         folder: Where its configuration and its state are.
         places: Those of the user.
     """
-    return replace(places, config_file=folder / "config.toml", state_dir=folder, runtime_dir=folder / "run")
+    return places._replace(config_file=folder / "config.toml", state_dir=folder, runtime_dir=folder / "run")
 
 
 def main(folder: Path, parent: int) -> int:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -181,15 +181,16 @@ def _table(mirror: Mirror) -> dict[str, str | list[str]]:
     table: dict[str, str | list[str]] = {"path": patterns.escape(str(mirror.path))}
     if not mirror.embedded:
         table["remote"] = mirror.remote
-    for field in fields(Mirror):
-        key, value = re.sub("_(s|bytes)$", "", field.name), getattr(mirror, field.name)
-        if key in _NOT_TOLD or (field.default is MISSING and key != "name") or value == field.default:
+    defaults = Mirror._field_defaults
+    for field, value in mirror._asdict().items():
+        key = re.sub("_(s|bytes)$", "", field)
+        if key in _NOT_TOLD or (field not in defaults and key != "name") or value == defaults.get(field):
             continue
         if isinstance(value, tuple):
             table[key] = list(value)
         elif isinstance(value, Enum):
             table[key] = str(value.value)
-        elif field.name.endswith("_s"):
+        elif field.endswith("_s"):
             table[key] = f"{value * 1000:.0f}ms"
         else:
             table[key] = str(value)

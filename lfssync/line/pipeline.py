@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -200,7 +200,7 @@ class _Pass:
         except TransientError as error:
             raise self._cut_off(error, result) from error
         sent_bytes = self.bench.securing.sent_bytes
-        return replace(result, commit=head, receipt=receipt, sent_bytes=sent_bytes, warnings=tuple(self.warnings))
+        return result._replace(commit=head, receipt=receipt, sent_bytes=sent_bytes, warnings=tuple(self.warnings))
 
     def _cut_off(self, error: TransientError, result: PassResult) -> LfssyncError:
         """Record where things stand without the remote; gives the error to end the pass with."""

@@ -11,7 +11,6 @@ import bisect
 import os
 import stat
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
 
 from lfssync.errors import BlockedError, TransientError
 from lfssync.line.entries import Kind, impossible, kind_of, odd_words
@@ -102,26 +101,28 @@ def _parents(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-@dataclass
 class _Walk:
     """One scan under way: what was found so far, and which directories were listed."""
 
-    root: bytes
-    store: Store
-    rules: IgnoreRules
-    tracked_stays: bool
-    check: Callable[[], None]
-    changed: dict[bytes, Change] = field(default_factory=dict)
-    removed: set[bytes] = field(default_factory=set)
-    warnings: list[str] = field(default_factory=list)
-    unreadable: list[bytes] = field(default_factory=list)
-    visited: set[bytes] = field(default_factory=set)
-    distrust: bool = False
-    """True when ignore rules changed since the last scan: recorded files are checked against them again."""
-    entered: set[bytes] = field(default_factory=set)
-    """Directories whose ignore file was read in this scan."""
-    passable: set[bytes] = field(default_factory=set)
-    """Directories above a hinted path that were found to be directories, and not ignored, in this scan."""
+    def __init__(
+        self, root: bytes, store: Store, rules: IgnoreRules, tracked_stays: bool, check: Callable[[], None]
+    ) -> None:
+        self.root = root
+        self.store = store
+        self.rules = rules
+        self.tracked_stays = tracked_stays
+        self.check = check
+        self.changed: dict[bytes, Change] = {}
+        self.removed: set[bytes] = set()
+        self.warnings: list[str] = []
+        self.unreadable: list[bytes] = []
+        self.visited: set[bytes] = set()
+        # True when ignore rules changed since the last scan: recorded files are checked against them again.
+        self.distrust = False
+        # Directories whose ignore file was read in this scan.
+        self.entered: set[bytes] = set()
+        # Directories above a hinted path that were found to be directories, and not ignored, in this scan.
+        self.passable: set[bytes] = set()
 
     def hinted(self, path: bytes) -> None:
         """Look at one hinted path and everything beneath it."""

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from lfssync.formats import Reader, check
 from lfssync.git.fastimport import blob_oid
@@ -206,7 +206,7 @@ class Stage:
             is_proven = os.fstat(fd).st_size >= signature.size_bytes and _oid_again(staged, fd) == _oid(staged)
         else:
             is_proven = Signature.of(os.fstat(fd)) == signature and not self._unsettled(change.path, fd, signature)
-        return replace(staged, is_prefix=is_prefix) if is_proven else self._deferred(change, STILL_CHANGING)
+        return staged._replace(is_prefix=is_prefix) if is_proven else self._deferred(change, STILL_CHANGING)
 
     def _has_waited(self, change: Change) -> bool:
         return self.waiting.has_waited(change.path, time.time(), self.policy.max_wait_s)
@@ -234,7 +234,7 @@ class Stage:
         storage = decide(verdict, size_bytes, is_binary(head), pointer, threshold_bytes, preflight.binary_limit_bytes)
         text = content.at(CARD_LIMIT_BYTES, 0) if change.path == preflight.card else head
         if reason := preflight.refusal(change.path, size_bytes, text, storage is not Storage.PLAIN):
-            return replace(self._deferred(change, reason), is_refused=True)
+            return self._deferred(change, reason)._replace(is_refused=True)
         if storage is Storage.PLAIN:
             return self._plain(change, signature, content)
         return self._lfs(change, signature, content.fd)

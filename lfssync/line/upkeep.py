@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def look_after(
         with store.transaction():
             store.record_facts({_FACT: now})
     if warnings:
-        result = replace(result, warnings=(*result.warnings, *warnings))
+        result = result._replace(warnings=(*result.warnings, *warnings))
         Report(store, mirror).success(result)
     return result
 

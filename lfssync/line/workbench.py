@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -189,4 +189,4 @@ def _remotes(store: Store) -> list[str]:
 def _elsewhere(store: Store, mirror: Mirror, git: Git) -> Iterator[Transfer]:
     for name in reversed(earlier_remotes(store, mirror)):
         with contextlib.suppress(LfssyncError):  # an address of old that nothing speaks any more
-            yield transfer_for(replace(mirror, remote=name, transfer=TransferKind.AUTO), git)
+            yield transfer_for(mirror._replace(remote=name, transfer=TransferKind.AUTO), git)

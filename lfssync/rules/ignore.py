@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 BUILT_IN_PATTERNS: tuple[str, ...] = (
@@ -159,7 +158,6 @@ class IgnoreRules:
         return rules
 
 
-@dataclass(frozen=True)
 class _Rule:
     """One line of a rule list.
 
@@ -171,11 +169,12 @@ class _Rule:
         by_name: It looks at the base name, in any directory below.
     """
 
-    glob: bytes
-    pattern: bytes
-    negated: bool
-    dir_only: bool
-    by_name: bool
+    def __init__(self, glob: bytes, pattern: bytes, negated: bool, dir_only: bool, by_name: bool) -> None:
+        self.glob = glob
+        self.pattern = pattern
+        self.negated = negated
+        self.dir_only = dir_only
+        self.by_name = by_name
 
     @cached_property
     def regex(self) -> re.Pattern[bytes]:

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lfssync.configuration import config, patterns
@@ -210,8 +210,7 @@ class Crew:
 
 
 def _same_but_for_times(one: Mirror, other: Mirror) -> bool:
-    return one == replace(
-        other,
+    return one == other._replace(
         quiet_s=one.quiet_s,
         max_wait_s=one.max_wait_s,
         min_interval_s=one.min_interval_s,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lfssync.answers import Headway
@@ -65,10 +64,9 @@ def event_of(document: Document) -> Plan | Progress:
 
 def pass_document(result: PassResult) -> Document:
     """A pass result as it travels over the socket."""
-    deferred = [
-        {"path": os.fsdecode(one.path), "reason": one.reason, "size_bytes": one.size_bytes} for one in result.deferred
-    ]
-    return asdict(result) | {"deferred": deferred}
+    deferred = [one._asdict() | {"path": os.fsdecode(one.path)} for one in result.deferred]
+    receipt = result.receipt._asdict() if result.receipt else None
+    return result._asdict() | {"receipt": receipt, "deferred": deferred}
 
 
 def pass_result(document: Document) -> PassResult:
@@ -76,9 +74,7 @@ def pass_result(document: Document) -> PassResult:
     receipt = document["receipt"]
     fields = document | {
         "receipt": Receipt(**receipt) if receipt else None,
-        "deferred": tuple(
-            Deferred(os.fsencode(one["path"]), one["reason"], one["size_bytes"]) for one in document["deferred"]
-        ),
+        "deferred": tuple(Deferred(**one | {"path": os.fsencode(one["path"])}) for one in document["deferred"]),
         "warnings": tuple(document["warnings"]),
     }
     return PassResult(**fields)
@@ -86,7 +82,7 @@ def pass_result(document: Document) -> PassResult:
 
 def release_document(release: Release) -> Document:
     """A release as it travels over the socket."""
-    return asdict(release)
+    return {"version": release.version, "commit": release.commit, "receipt": release.receipt._asdict()}
 
 
 def release_of(document: Document) -> Release:
@@ -98,7 +94,7 @@ def release_of(document: Document) -> Release:
 
 def headway_document(headway: Headway) -> Document:
     """How far a pass is, as it travels over the socket."""
-    return asdict(headway) | {"state": headway.state.value}
+    return headway._asdict() | {"state": headway.state.value}
 
 
 def headway_of(document: Document) -> Headway:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lfssync.answers import DaemonInfo, MirrorStatus
@@ -85,7 +84,7 @@ class Onlooker:
             status = told(status, live)
         if pause is None:
             return status
-        return replace(status, waits=Waits(Why.PAUSED, pause.until).document(), paused=pause.document())
+        return status._replace(waits=Waits(Why.PAUSED, pause.until).document(), paused=pause.document())
 
 
 def is_unseen(live: Document | None, pause: Pause | None) -> bool:
@@ -101,16 +100,16 @@ def is_unseen(live: Document | None, pause: Pause | None) -> bool:
 def told(status: MirrorStatus, live: Document) -> MirrorStatus:
     """The record together with what the running daemon says about the mirror."""
     if waits := live.get("waits"):
-        status = replace(status, waits=waits)
+        status = status._replace(waits=waits)
     if status.state.is_working:
         from lfssync.service.protocol import headway_of
 
         progress = live.get("progress")
-        return replace(status, progress=headway_of(progress)) if progress else status
+        return status._replace(progress=headway_of(progress)) if progress else status
     if error := live.get("error"):
-        return replace(status, state=_STATES.get(error["kind"], State.FAILED), error=error)
+        return status._replace(state=_STATES.get(error["kind"], State.FAILED), error=error)
     if live.get("waiting") and status.state is State.IDLE:
-        return replace(status, state=State.SETTLING)
+        return status._replace(state=State.SETTLING)
     return status
 
 
@@ -119,12 +118,12 @@ def seen(status: MirrorStatus, found: Glance | None) -> MirrorStatus:
     if status.state.is_working:
         return status  # a pass without a daemon is under way
     if found is None:
-        return replace(status, looked=False)
+        return status._replace(looked=False)
     if found.error is not None:
         error = {"kind": found.error.kind, "message": found.error.message, "remedy": found.error.remedy}
         state = _STATES.get(found.error.kind, State.FAILED)
         is_same = status.error is not None and status.error["message"] == found.error.message
-        return status if is_same else replace(status, state=state, error=error | {"since": time.time()})
+        return status if is_same else status._replace(state=state, error=error | {"since": time.time()})
     is_delivered = status.head == status.pushed
     if is_delivered:  # what waited is among what differs, if it still does
         files, size_bytes = found.files, found.size_bytes
@@ -136,7 +135,7 @@ def seen(status: MirrorStatus, found: Glance | None) -> MirrorStatus:
     if state in (State.IDLE, State.SETTLING):
         state = State.SETTLING if files or not is_delivered else State.IDLE
     deferred = status.deferred if found.files else ()
-    return replace(status, state=state, pending_files=files, pending_bytes=size_bytes, deferred=deferred)
+    return status._replace(state=state, pending_files=files, pending_bytes=size_bytes, deferred=deferred)
 
 
 def daemon_info(places: Places) -> DaemonInfo:

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -71,7 +71,7 @@ def apply(mirror: Mirror, state_dir: Path, result: PassResult, session: Session)
     warnings = (*result.warnings, *problems[:_SHOWN])
     with contextlib.suppress(LfssyncError, OSError, sqlite3.Error), Store(state_dir / "state.db") as store:
         Report(store, mirror).warned(warnings)
-    return replace(result, warnings=warnings)
+    return result._replace(warnings=warnings)
 
 
 def _applied(mirror: Mirror, state_dir: Path, result: PassResult, session: Session) -> list[str]:

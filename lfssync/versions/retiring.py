@@ -134,7 +134,7 @@ def after_pass(mirror: Mirror, state_dir: Path, result: PassResult, session: Ses
         warnings = (*result.warnings, f"retention: {error}")
         with contextlib.suppress(LfssyncError, OSError, sqlite3.Error), Store(state_dir / "state.db") as store:
             Report(store, mirror).warned(warnings)
-        return replace(result, warnings=warnings)
+        return result._replace(warnings=warnings)
 
 
 def _after_pass(mirror: Mirror, state_dir: Path, result: PassResult, head: str, session: Session) -> PassResult:
@@ -162,7 +162,7 @@ def _after_pass(mirror: Mirror, state_dir: Path, result: PassResult, head: str, 
         return result
     delivered = pipeline.run_pass(mirror, state_dir, Order(paths=frozenset(), verify=True), session)
     warnings = tuple(dict.fromkeys((*result.warnings, *delivered.warnings)))
-    return replace(result, commit=delivered.commit, receipt=delivered.receipt, warnings=warnings)
+    return result._replace(commit=delivered.commit, receipt=delivered.receipt, warnings=warnings)
 
 
 def _memory(store: Store, mirror: Mirror) -> tuple[object, dict[bytes, str]]:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +135,7 @@ class Site:
 
     def configure(self, **keys: Any) -> None:
         """Change the mirror's configuration."""
-        self.mirror = replace(self.mirror, **keys)
+        self.mirror = self.mirror._replace(**keys)
 
     def lay(self, contents: Mapping[bytes, Content]) -> None:
         """Make paths of the directory what the mapping says."""

@@ -20,7 +20,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -277,7 +277,7 @@ def test_configurations_are_good_ones(block: Block, tmp_path: Path) -> None:
 
 def test_the_table_of_keys_is_what_the_configuration_takes(tmp_path: Path) -> None:
     rows = {row[0].strip("`"): row[1] for row in table("key")}
-    every = {re.sub("_(s|bytes)$", "", field.name) for field in fields(Mirror)} - {"embedded"}
+    every = {re.sub("_(s|bytes)$", "", field) for field in Mirror._fields} - {"embedded"}
     assert rows.keys() == every
 
     def mirror(lines: str) -> Mirror:
@@ -320,10 +320,10 @@ OTHER_VALUES = {
 
 def test_the_words_that_a_key_may_have_are_all_named() -> None:
     meanings = {row[0].strip("`"): row[2] for row in table("key")}
-    for field in fields(Mirror):
-        if isinstance(field.default, StrEnum):
-            for value in type(field.default):
-                assert f'`"{value}"`' in meanings[field.name]
+    for field, default in Mirror._field_defaults.items():
+        if isinstance(default, StrEnum):
+            for value in type(default):
+                assert f'`"{value}"`' in meanings[field]
 
 
 def synopsis(command: Command) -> str:
@@ -333,8 +333,8 @@ def synopsis(command: Command) -> str:
 
 def _word(argument: Argument) -> str:
     if argument.is_option:
-        return f"[{argument.names[0]}{'' if argument.count is Count.SWITCH else ' ' + argument.metavar}]"
-    return {Count.ONE: "{}", Count.AT_MOST_ONE: "[{}]", Count.ANY: "[{}...]"}[argument.count].format(argument.metavar)
+        return f"[{argument.names[0]}{'' if argument.takes is Count.SWITCH else ' ' + argument.metavar}]"
+    return {Count.ONE: "{}", Count.AT_MOST_ONE: "[{}]", Count.ANY: "[{}...]"}[argument.takes].format(argument.metavar)
 
 
 def test_the_table_of_commands_is_what_the_program_has(home: Path) -> None:

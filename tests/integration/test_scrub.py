@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -292,7 +291,7 @@ def test_status_says_since_when_all_is_in_order(site: Site) -> None:
     assert shown.scrubbed_at == found.since
     document = status_document([shown], DaemonInfo(False))
     assert document["mirrors"][0]["scrubbed_at"].endswith("Z")
-    assert status_document([replace(shown, scrubbed_at=None)], DaemonInfo(False))["mirrors"][0]["scrubbed_at"] is None
+    assert status_document([shown._replace(scrubbed_at=None)], DaemonInfo(False))["mirrors"][0]["scrubbed_at"] is None
     assert shown.scrubbed_at
     text = "\n".join(
         "".join(span.text for span in row) for row in status_lines([shown], DaemonInfo(False), time.time())

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -734,7 +734,7 @@ def plant(made: Desk, canary: Path) -> None:
 def test_nothing_that_is_planted_runs(transfer: str, cloned: Desk) -> None:
     from lfssync.model import TransferKind
 
-    cloned.mirror = replace(cloned.mirror, transfer=TransferKind(transfer))
+    cloned.mirror = cloned.mirror._replace(transfer=TransferKind(transfer))
     cloned.sync()
     canary = cloned.base / "canary"
     plant(cloned, canary)

@@ -289,8 +289,8 @@ HEAVY = frozenset({"git", "huggingface_hub", "keyring", "requests", "rich", "tom
 
 NOT_FOR_STATUS = frozenset({
     # of the standard library, a few milliseconds each
-    "asyncio", "concurrent.futures", "difflib", "email", "hashlib", "http", "logging", "random", "shlex", "shutil",
-    "socket", "ssl", "subprocess", "tempfile", "textwrap", "traceback", "uuid",
+    "asyncio", "concurrent.futures", "dataclasses", "difflib", "email", "hashlib", "http", "inspect", "logging",
+    "random", "shlex", "shutil", "socket", "ssl", "subprocess", "tempfile", "textwrap", "traceback", "uuid",
     # of our own, with all that they import in turn: what other commands do, and what asks a daemon
     "lfssync.configuration.releasesettings", "lfssync.git", "lfssync.line.pipeline", "lfssync.results",
     "lfssync.rules.closing", "lfssync.rules.releaserules", "lfssync.service.control", "lfssync.service.operations",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,7 +153,7 @@ def test_a_path_with_escaped_wild_cards_is_no_pattern() -> None:
 
 
 def test_a_home_with_a_bracket_is_no_pattern() -> None:
-    places = replace(PLACES, home=Path("/home/a[b]"))
+    places = PLACES._replace(home=Path("/home/a[b]"))
     assert parse('[[mirror]]\npath = "~/m"', FILE, places).mirrors[0].path == Path("/home/a[b]/m")
 
 

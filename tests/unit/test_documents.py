@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,7 @@ def through_json(document: documents.Document) -> Any:
 
 
 def test_status_is_the_contracts_document() -> None:
-    status = replace(
-        STATUS,
+    status = STATUS._replace(
         state=State.BLOCKED,
         pending_files=2,
         pending_bytes=7,
@@ -70,7 +68,7 @@ def test_status_is_the_contracts_document() -> None:
 
 def test_a_pause_is_told_in_times() -> None:
     def told(paused: dict[str, float | None]) -> Any:
-        status = documents.status_document([replace(STATUS, paused=paused)], DaemonInfo(False))
+        status = documents.status_document([STATUS._replace(paused=paused)], DaemonInfo(False))
         return through_json(status)["mirrors"][0]["paused"]
 
     assert told({"since": NOON, "until": None}) == {"since": "2026-11-18T11:06:40Z", "until": None}
@@ -79,8 +77,8 @@ def test_a_pause_is_told_in_times() -> None:
 
 def test_what_goes_on_is_told_in_numbers() -> None:
     progress = Headway(State.UPLOADING, 2, 5, 1_000, 4_000, 500.4)
-    status = replace(
-        STATUS, state=State.UPLOADING, progress=progress, waits={"why": "the night", "until": NOON}, looked=False
+    status = STATUS._replace(
+        state=State.UPLOADING, progress=progress, waits={"why": "the night", "until": NOON}, looked=False
     )
     (one,) = through_json(documents.status_document([status], DaemonInfo(True, 4242, NOON)))["mirrors"]
     assert one["progress"] == {
@@ -95,7 +93,7 @@ def test_what_goes_on_is_told_in_numbers() -> None:
 
 def test_the_time_of_an_error_is_a_time_like_all_others() -> None:
     recorded: dict[str, Any] = {"kind": "failed", "message": "m", "remedy": "r", "since": NOON}
-    document = documents.status_document([replace(STATUS, error=recorded)], DaemonInfo(False, None, None))
+    document = documents.status_document([STATUS._replace(error=recorded)], DaemonInfo(False, None, None))
     assert document["mirrors"][0]["error"]["since"] == "2026-11-18T11:06:40Z"
 
 
@@ -108,7 +106,7 @@ def test_what_is_not_known_yet_is_null() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_states_are_the_contracts_words(state: State) -> None:
-    document = documents.status_document([replace(STATUS, state=state)], DaemonInfo(False, None, None))
+    document = documents.status_document([STATUS._replace(state=state)], DaemonInfo(False, None, None))
     assert document["mirrors"][0]["state"] == state.value
 
 
@@ -164,7 +162,7 @@ def test_bytes_that_are_no_text_become_visible(path: bytes, shown: str) -> None:
 
 @given(path=st.binary(), text=st.text(st.characters(exclude_categories=())))
 def test_every_document_can_be_read_by_a_strict_reader(path: bytes, text: str) -> None:
-    status = replace(STATUS, path=text, deferred=(Deferred(path, text),), error={"message": text, "remedy": text})
+    status = STATUS._replace(path=text, deferred=(Deferred(path, text),), error={"message": text, "remedy": text})
     document = documents.status_document([status], DaemonInfo(False, None, None))
     assert through_json(document) == document
     json.dumps(document, ensure_ascii=False).encode("utf-8")

@@ -91,7 +91,7 @@ def test_who_asks_gets_the_form_that_it_reads(accept: str, form: Form) -> None:
 
 
 def test_the_metrics_of_a_mirror() -> None:
-    other = Measured(replace(STATUS, name="other", state=State.IDLE, error=None, verified_at=None))
+    other = Measured(STATUS._replace(name="other", state=State.IDLE, error=None, verified_at=None))
     text = text_of(families({"my-model": MEASURED, "other": other}, 1, NOW - 100, NOW), Form.OPENMETRICS)
     found = {
         (sample.name, *sorted(sample.labels.values())): sample.value

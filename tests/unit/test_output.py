@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,8 +86,7 @@ def test_status_of_a_mirror_at_rest() -> None:
 
 
 def test_status_says_what_is_wrong_and_what_to_do_on_lines_of_their_own() -> None:
-    status = replace(
-        IDLE,
+    status = IDLE._replace(
         state=State.BLOCKED,
         head=OLDER,
         tags=(),
@@ -123,20 +121,20 @@ def test_status_says_what_is_wrong_and_what_to_do_on_lines_of_their_own() -> Non
 
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
-    status = replace(IDLE, state=State.FAILED, error={"message": "m", "remedy": "r", "since": "long ago"})
+    status = IDLE._replace(state=State.FAILED, error={"message": "m", "remedy": "r", "since": "long ago"})
     assert "m (since long ago)" in text(statuslines.status_lines([status], OFF, NOW))
 
 
 def test_many_tags_do_not_fill_the_screen() -> None:
     tags = tuple(f"v{number}" for number in range(9))
     assert "    tags     v8, v7, v6, v5, v4 and 4 more\n" in text(
-        statuslines.status_lines([replace(IDLE, tags=tags)], OFF, NOW)
+        statuslines.status_lines([IDLE._replace(tags=tags)], OFF, NOW)
     )
 
 
 @pytest.mark.parametrize("state", State)
 def test_every_state_has_a_face(state: State) -> None:
-    lines = text(statuslines.status_lines([replace(IDLE, state=state)], ON, NOW)).splitlines()
+    lines = text(statuslines.status_lines([IDLE._replace(state=state)], ON, NOW)).splitlines()
     assert lines[2][0] in "✓…↑!✗"
     assert f"  {state.value}, " in lines[2]
 
@@ -144,9 +142,9 @@ def test_every_state_has_a_face(state: State) -> None:
 @pytest.mark.parametrize(
     "unfinished",
     [
-        replace(IDLE, pending_files=1, pending_bytes=1),
-        replace(IDLE, deferred=(Deferred(b"a", "still changing"),)),
-        replace(IDLE, verified_at=None, head=None, pushed=None),
+        IDLE._replace(pending_files=1, pending_bytes=1),
+        IDLE._replace(deferred=(Deferred(b"a", "still changing"),)),
+        IDLE._replace(verified_at=None, head=None, pushed=None),
     ],
 )
 def test_only_a_mirror_with_nothing_left_to_do_gets_the_mark_of_success(unfinished: MirrorStatus) -> None:
@@ -154,7 +152,7 @@ def test_only_a_mirror_with_nothing_left_to_do_gets_the_mark_of_success(unfinish
 
 
 def test_nothing_is_called_verified_that_never_was() -> None:
-    lines = text(statuslines.status_lines([replace(IDLE, verified_at=None, head=None, pushed=None)], OFF, NOW))
+    lines = text(statuslines.status_lines([IDLE._replace(verified_at=None, head=None, pushed=None)], OFF, NOW))
     assert "never verified" in lines
 
 
@@ -164,7 +162,7 @@ def test_status_and_list_without_mirrors_say_how_to_start() -> None:
 
 
 def test_list_stands_in_columns() -> None:
-    other = replace(MIRROR, name="b", path=Path("/data/b"), remote="/srv/b.git", branch="dev")
+    other = MIRROR._replace(name="b", path=Path("/data/b"), remote="/srv/b.git", branch="dev")
     assert text(output.list_lines([MIRROR, other])) == (
         "my-model  /data/my-model  https://huggingface.co/me/my-model  main\n"
         "b         /data/b         /srv/b.git                          dev\n"
@@ -172,7 +170,7 @@ def test_list_stands_in_columns() -> None:
 
 
 def test_columns_are_as_wide_as_what_is_shown() -> None:
-    odd = replace(MIRROR, path=Path("/data/\x1b[2J"))
+    odd = MIRROR._replace(path=Path("/data/\x1b[2J"))
     first, second = text(output.list_lines([odd, MIRROR])).splitlines()
     assert first.index("https") == second.index("https")
 
@@ -242,9 +240,9 @@ def test_add_names_the_next_command(daemon: DaemonInfo, next_command: str) -> No
 
 
 def test_add_of_a_local_repository_and_of_a_pattern() -> None:
-    local = replace(MIRROR, remote="/home/me/my-model.git", embedded=True)
+    local = MIRROR._replace(remote="/home/me/my-model.git", embedded=True)
     assert "to the local repository /home/me/my-model.git, branch main\n" in text(output.added_lines(local, OFF))
-    pattern = replace(MIRROR, name="/data/*", path=Path("/data/*"), remote="hf:me/{name}")
+    pattern = MIRROR._replace(name="/data/*", path=Path("/data/*"), remote="hf:me/{name}")
     assert text(output.added_lines(pattern, OFF)).splitlines()[:2] == [
         "every folder that /data/* matches will be mirrored to hf:me/{name}, branch main",
         "Bring it there now:  lfssync sync",
@@ -292,8 +290,7 @@ names = st.binary(max_size=20)
 
 @given(name=anything, words=anything, path=names)
 def test_no_text_from_outside_breaks_a_line(name: str, words: str, path: bytes) -> None:
-    status = replace(
-        IDLE,
+    status = IDLE._replace(
         path=name,
         remote=words,
         tags=(words,),

@@ -91,14 +91,17 @@ def test_the_remedy_for_a_bad_name_is_a_good_one() -> None:
 @given(st.integers(min_value=1, max_value=200))
 def test_a_socket_path_always_fits(length: int) -> None:
     runtime_dir = Path("/" + "é" * length)
-    socket = Places(Path("/c"), Path("/s"), Path("/d"), runtime_dir).control_socket
+    socket = Places(Path("/c"), Path("/s"), Path("/d"), runtime_dir, Path("/h")).control_socket
     own = runtime_dir / "control.sock"
     assert len(os.fsencode(socket)) <= SOCKET_BYTES_MAX
     assert (socket == own) == (len(os.fsencode(own)) <= SOCKET_BYTES_MAX)
 
 
 def test_long_runtime_folders_do_not_share_a_socket() -> None:
-    sockets = {Places(Path("/c"), Path("/s"), Path("/d"), Path("/" + "r" * n)).control_socket for n in range(90, 200)}
+    sockets = {
+        Places(Path("/c"), Path("/s"), Path("/d"), Path("/" + "r" * n), Path("/h")).control_socket
+        for n in range(90, 200)
+    }
     assert len(sockets) == 110
 
 

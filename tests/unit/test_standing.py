@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,10 +15,10 @@ from lfssync.service.protocol import headway_document
 from lfssync.service.standing import is_unseen, seen, told
 
 IDLE = MirrorStatus("m", "/m", "/r.git", "main", State.IDLE, head="c", pushed="c", verified_at=1.0)
-WAITING = replace(
-    IDLE, state=State.SETTLING, pending_files=1, pending_bytes=4, deferred=(Deferred(b"a", "still changing", 4),)
+WAITING = IDLE._replace(
+    state=State.SETTLING, pending_files=1, pending_bytes=4, deferred=(Deferred(b"a", "still changing", 4),)
 )
-UNDELIVERED = replace(IDLE, state=State.OFFLINE, head="d", pending_files=3, pending_bytes=30, error={"message": "away"})
+UNDELIVERED = IDLE._replace(state=State.OFFLINE, head="d", pending_files=3, pending_bytes=30, error={"message": "away"})
 HEADWAY = Headway(State.UPLOADING, 1, 2, 3, 4, 5.0)
 
 
@@ -32,8 +31,8 @@ HEADWAY = Headway(State.UPLOADING, 1, 2, 3, 4, 5.0)
         (WAITING, Glance(0, 0), State.IDLE, 0, 0),
         (UNDELIVERED, Glance(0, 0), State.OFFLINE, 3, 30),
         (UNDELIVERED, Glance(2, 9), State.OFFLINE, 5, 39),
-        (replace(UNDELIVERED, state=State.SETTLING, error=None), Glance(0, 0), State.SETTLING, 3, 30),
-        (replace(IDLE, state=State.UPLOADING), Glance(2, 9), State.UPLOADING, 0, 0),
+        (UNDELIVERED._replace(state=State.SETTLING, error=None), Glance(0, 0), State.SETTLING, 3, 30),
+        (IDLE._replace(state=State.UPLOADING), Glance(2, 9), State.UPLOADING, 0, 0),
     ],
 )
 def test_a_look_tells_what_changed_since(
@@ -59,7 +58,7 @@ def test_whose_changes_no_pass_looks_at(live: dict[str, Any] | None, pause: Paus
 
 
 def test_what_took_too_long_was_not_looked_at() -> None:
-    assert seen(IDLE, None) == replace(IDLE, looked=False)
+    assert seen(IDLE, None) == IDLE._replace(looked=False)
 
 
 def test_a_directory_that_is_gone_is_said_once() -> None:
@@ -73,7 +72,7 @@ def test_a_directory_that_is_gone_is_said_once() -> None:
         "remedy": "put it back",
         "since": 0,
     }
-    earlier = replace(status, error={**status.error, "since": 5.0})
+    earlier = status._replace(error={**status.error, "since": 5.0})
     assert seen(earlier, Glance(0, 0, error)) == earlier
 
 
@@ -81,18 +80,18 @@ def test_a_directory_that_is_gone_is_said_once() -> None:
     ("recorded", "live", "expected"),
     [
         (IDLE, {"waiting": False}, IDLE),
-        (IDLE, {"waiting": True}, replace(IDLE, state=State.SETTLING)),
-        (IDLE, {"waits": {"why": "night", "until": 7.0}}, replace(IDLE, waits={"why": "night", "until": 7.0})),
+        (IDLE, {"waiting": True}, IDLE._replace(state=State.SETTLING)),
+        (IDLE, {"waits": {"why": "night", "until": 7.0}}, IDLE._replace(waits={"why": "night", "until": 7.0})),
         (IDLE, {"progress": headway_document(HEADWAY)}, IDLE),
         (
-            replace(IDLE, state=State.UPLOADING),
+            IDLE._replace(state=State.UPLOADING),
             {"progress": headway_document(HEADWAY)},
-            replace(IDLE, state=State.UPLOADING, progress=HEADWAY),
+            IDLE._replace(state=State.UPLOADING, progress=HEADWAY),
         ),
         (
             IDLE,
             {"waiting": True, "error": {"kind": "offline", "message": "m"}},
-            replace(IDLE, state=State.OFFLINE, error={"kind": "offline", "message": "m"}),
+            IDLE._replace(state=State.OFFLINE, error={"kind": "offline", "message": "m"}),
         ),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -27,8 +26,7 @@ IDLE = MirrorStatus(
     verified_at=NOW - 12,
 )
 PROGRESS = Headway(State.UPLOADING, 2, 5, 1_200_000_000, 4_800_000_000, 25_000_000.0)
-BLOCKED = replace(
-    IDLE,
+BLOCKED = IDLE._replace(
     name="blocked",
     state=State.BLOCKED,
     error={"kind": "blocked", "message": "4 of 4 files are gone", "remedy": "bring them back", "since": NOW},
@@ -51,14 +49,14 @@ def block(status: MirrorStatus, daemon: DaemonInfo = ON) -> str:
 
 
 def test_an_upload_says_how_far_it_is_and_how_long_it_takes() -> None:
-    uploading = replace(IDLE, state=State.UPLOADING, pending_files=9, pending_bytes=9, progress=PROGRESS)
+    uploading = IDLE._replace(state=State.UPLOADING, pending_files=9, pending_bytes=9, progress=PROGRESS)
     shown = block(uploading)
     assert "    sent     25 %, 2 of 5 files, 1.2 GB of 4.8 GB, 25.0 MB/s, 2 min 24 s left\n" in shown
     assert "pending" not in shown
-    reading = replace(uploading, progress=replace(PROGRESS, state=State.STAGING, rate=None))
+    reading = uploading._replace(progress=PROGRESS._replace(state=State.STAGING, rate=None))
     assert "    read     25 %, 2 of 5 files, 1.2 GB of 4.8 GB\n" in block(reading)
-    assert "nothing moves" in block(replace(uploading, progress=replace(PROGRESS, rate=0.0)))
-    assert "0 of 1 file, 0 B of 0 B" in block(replace(uploading, progress=Headway(State.STAGING, 0, 1, 0, 0)))
+    assert "nothing moves" in block(uploading._replace(progress=PROGRESS._replace(rate=0.0)))
+    assert "0 of 1 file, 0 B of 0 B" in block(uploading._replace(progress=Headway(State.STAGING, 0, 1, 0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -71,34 +69,34 @@ def test_an_upload_says_how_far_it_is_and_how_long_it_takes() -> None:
     ],
 )
 def test_what_a_mirror_waits_for(until: float | None, words: str) -> None:
-    shown = block(replace(IDLE, waits={"why": "back-off", "until": until}))
+    shown = block(IDLE._replace(waits={"why": "back-off", "until": until}))
     assert f"    waits    {words}" in shown
 
 
 def test_what_a_newer_daemon_waits_for_is_shown_by_its_word() -> None:
-    assert "    waits    moonlight\n" in block(replace(IDLE, waits={"why": "moonlight", "until": None}))
+    assert "    waits    moonlight\n" in block(IDLE._replace(waits={"why": "moonlight", "until": None}))
 
 
 @pytest.mark.parametrize("why", Why)
 def test_every_reason_to_wait_has_words(why: Why) -> None:
-    assert f"    waits    {why.value}\n" not in block(replace(IDLE, waits={"why": why.value, "until": None}))
+    assert f"    waits    {why.value}\n" not in block(IDLE._replace(waits={"why": why.value, "until": None}))
 
 
 def test_a_pause_is_shown_with_its_end_and_how_to_end_it() -> None:
     waits = {"why": "paused", "until": None}
-    shown = block(replace(IDLE, waits=waits, paused={"since": NOW, "until": None}))
+    shown = block(IDLE._replace(waits=waits, paused={"since": NOW, "until": None}))
     assert "    paused   until lfssync resume my-model\n" in shown
     assert "waits" not in shown
-    shown = block(replace(IDLE, waits=waits, paused={"since": NOW, "until": NOW + 90}))
+    shown = block(IDLE._replace(waits=waits, paused={"since": NOW, "until": NOW + 90}))
     assert "    paused   until 2026-11-18 11:08:10, or until lfssync resume my-model\n" in shown
 
 
 def test_without_a_daemon_nothing_settles_and_what_nobody_saw_is_not_called_done() -> None:
-    settling = replace(IDLE, state=State.SETTLING, pending_files=1, pending_bytes=3)
+    settling = IDLE._replace(state=State.SETTLING, pending_files=1, pending_bytes=3)
     assert "• my-model  changed, verified at" in block(settling, OFF)
     assert "… my-model  settling, verified at" in block(settling, ON)
-    assert "• my-model  new, never verified" in block(replace(settling, head=None, pushed=None, verified_at=None), OFF)
-    unseen = block(replace(IDLE, looked=False), OFF)
+    assert "• my-model  new, never verified" in block(settling._replace(head=None, pushed=None, verified_at=None), OFF)
+    unseen = block(IDLE._replace(looked=False), OFF)
     assert "✓" not in unseen
     assert "    changes  not looked at" in unseen
 
@@ -109,8 +107,8 @@ def test_what_the_daemon_complains_about_is_above_all() -> None:
 
 
 def test_too_many_mirrors_for_the_terminal_get_a_line_each_and_trouble_comes_first() -> None:
-    many = [replace(IDLE, name=f"run-{number:02}") for number in range(50)]
-    uploading = replace(IDLE, name="busy", state=State.UPLOADING, progress=PROGRESS)
+    many = [IDLE._replace(name=f"run-{number:02}") for number in range(50)]
+    uploading = IDLE._replace(name="busy", state=State.UPLOADING, progress=PROGRESS)
     shown = plain(statuslines.screen_lines([*many, uploading, BLOCKED], ON, NOW, (80, 24))).splitlines()
     assert len(shown) == 24
     assert shown[3] == "✗ blocked  blocked: 4 of 4 files are gone; bring them back"
@@ -128,10 +126,10 @@ def test_without_a_terminal_there_is_a_line_for_each_change() -> None:
 
     assert len(change([IDLE, BLOCKED], ON)) == 3
     assert change([IDLE, BLOCKED], ON, NOW + 500) == []
-    assert change([replace(IDLE, verified_at=NOW + 600), BLOCKED], ON, NOW + 700) == []
-    uploading = replace(IDLE, state=State.UPLOADING, pending_files=1, pending_bytes=5, progress=PROGRESS)
+    assert change([IDLE._replace(verified_at=NOW + 600), BLOCKED], ON, NOW + 700) == []
+    uploading = IDLE._replace(state=State.UPLOADING, pending_files=1, pending_bytes=5, progress=PROGRESS)
     assert change([uploading, BLOCKED], ON) == ["↑ my-model  uploading, 1 file, 5 B pending"]
-    more = replace(uploading, progress=replace(PROGRESS, done_bytes=2_000_000_000))
+    more = uploading._replace(progress=PROGRESS._replace(done_bytes=2_000_000_000))
     assert change([more, BLOCKED], ON) == []
     assert change([IDLE], ON._replace(complaints=("odd",))) == [
         "warning: odd",
@@ -160,6 +158,6 @@ def test_folded_lines_lose_no_letter_and_fit(texts: list[list[str]], columns: in
 
 @given(st.integers(1, 300), st.integers(1, 120), st.integers(0, 60))
 def test_a_screen_never_has_more_lines_than_the_terminal(columns: int, rows: int, count: int) -> None:
-    many = [replace(BLOCKED, name=f"run-{number:02}") for number in range(count)]
+    many = [BLOCKED._replace(name=f"run-{number:02}") for number in range(count)]
     found = statuslines.screen_lines(many, ON, NOW, (columns, rows))
     assert len(found) <= max(rows, len(statuslines.folded(statuslines.status_lines([], ON, NOW), columns)) + 2)
