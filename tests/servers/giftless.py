@@ -1,8 +1,9 @@
 """giftless, a real LFS server, under gunicorn on a free port of the loopback.
 
 The one thing to know: it is as it is. It decides by name and size and never looks at a content, ignores `Range`,
-answers 404 when all objects of a download batch are missing, and may answer 500 or 403 to uploads that arrive together
-just after its start. What it stores lies in plain files that a test can look at and damage.
+answers 404 when all objects of a download batch are missing, and answers 500 to one of two first uploads that arrive
+together, because both make the repository's folder; so `url` makes it before. What it stores lies in plain files that a
+test can look at and damage.
 
 Source: the documentation of giftless 0.6.2.
 """
@@ -48,7 +49,12 @@ class Giftless:
 
     def url(self, repository: str) -> str:
         """The LFS server of a repository, which is named like `me/model`: giftless wants an owner before the name."""
+        self.have(repository)
         return f"{self.address}/{repository.removesuffix('.git')}.git/info/lfs"
+
+    def have(self, repository: str) -> None:
+        """Make the folder of a repository, which giftless itself makes for the first upload alone."""
+        (self.storage / repository.removesuffix(".git")).mkdir(parents=True, exist_ok=True)
 
     def file(self, repository: str, oid: str) -> Path:
         """Where an object of a repository lies."""

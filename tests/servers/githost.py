@@ -95,6 +95,8 @@ class GitHost:
         folder = self.root / f"{repository.removesuffix('.git')}.git"
         folder.mkdir(parents=True)
         git("init", "--quiet", "--bare", cwd=folder)
+        if self.lfs:
+            self.lfs.have(repository)
         return folder
 
 
