@@ -131,8 +131,7 @@ def lfssync(model: Model, lfs: LfsPlace | None = None, *, known: bool = False, f
             touch_one(directory)
         files = model.write_weights(directory)
         if known and lfs is not None:
-            for file in files:
-                _put(file, lfs)
+            have_there(files, lfs)
 
         def timed() -> None:
             meter.run([*LFSSYNC, "sync"], PROJECT, extra)
@@ -165,11 +164,13 @@ def touch_one(root: Path) -> None:
         small.write_bytes(b'{"changed": "' + os.urandom(8).hex().encode() + b'"}\n')
 
 
-def _put(file: Path, lfs: LfsPlace) -> None:
-    with file.open("rb") as opened:
-        oid = hashlib.file_digest(opened, "sha256").hexdigest()
-    (lfs.objects / oid[:2]).mkdir(exist_ok=True)
-    shutil.copyfile(file, lfs.objects / oid[:2] / oid)
+def have_there(files: list[Path], lfs: LfsPlace) -> None:
+    """Put files into an LFS server's store behind its back."""
+    for file in files:
+        with file.open("rb") as opened:
+            oid = hashlib.file_digest(opened, "sha256").hexdigest()
+        (lfs.objects / oid[:2]).mkdir(exist_ok=True)
+        shutil.copyfile(file, lfs.objects / oid[:2] / oid)
 
 
 def hashing(model: Model, *, copy: bool = False) -> Prepare:

@@ -21,7 +21,7 @@ from lfssync.answers import MirrorStatus
 from lfssync.configuration.config import load
 from lfssync.places import Places
 from lfssync.records.report import read_status
-from tests.benchmarks.contestants import LFSSYNC, PROJECT, Model, Prepare, new_remote, touch_one
+from tests.benchmarks.contestants import LFSSYNC, PROJECT, Model, Prepare, have_there, new_remote, touch_one
 from tests.benchmarks.harness import Meter, Prepared, write_new, write_tree
 from tests.benchmarks.places import LfsPlace
 
@@ -48,11 +48,17 @@ class Mirrored:
         directory, remote = folder / "model", new_remote(folder, meter)
         directory.mkdir()
         lines = ["[[mirror]]", f"path = {json.dumps(str(directory))}", f"remote = {json.dumps(str(remote))}"]
-        lines += [f'quiet = "{quiet}"']
         if lfs is not None:
             lines += ['transfer = "http"', f"lfs_url = {json.dumps(lfs.url)}"]
-        (folder / "config.toml").write_text("\n".join(lines) + "\n")
-        return cls(directory, folder)
+        (folder / "mirror.toml").write_text("\n".join(lines) + "\n")
+        made = cls(directory, folder)
+        made.be_quiet(quiet)
+        return made
+
+    def be_quiet(self, quiet: str) -> None:
+        """Change the quiet time; a running daemon has to be told."""
+        text = (self.folder / "mirror.toml").read_text()
+        (self.folder / "config.toml").write_text(f'{text}quiet = "{quiet}"\n')
 
     @property
     def variables(self) -> dict[str, str]:
@@ -96,6 +102,38 @@ class Mirrored:
         places = Places.from_environment(os.environ | self.variables)
         (mirror,) = load(places).mirrors
         return read_status(mirror, places.mirror_state(mirror.name))
+
+
+def asked(model: Model, lfs: LfsPlace | None = None, *, known: bool = False) -> Prepare:
+    """`lfssync sync` where a daemon mirrors the directory, which has seen the files come and still waits.
+
+    Args:
+        model: What is in the directory.
+        lfs: Where LFS objects go, or None for the bare repository itself.
+        known: The remote has the objects already, so only staging, commit, push and proof are left.
+    """
+
+    def prepare(folder: Path, meter: Meter) -> Prepared:
+        mirrored = Mirrored.make(folder, meter, "0s", lfs)
+        (mirrored.directory / "config.json").write_text("{}")
+        mirrored.sync(meter)
+        child = meter.ends.enter_context(mirrored.daemon())
+        meter.running.append(child.pid)
+        mirrored.be_quiet("120s")
+        child.send_signal(signal.SIGHUP)
+        time.sleep(1.0)
+        files = model.write_weights(mirrored.directory)
+        if known and lfs is not None:
+            have_there(files, lfs)
+
+        def timed() -> None:
+            said = meter.run([*LFSSYNC, "sync"], PROJECT, mirrored.variables)
+            if f"{model.weights} files added" not in said:
+                raise RuntimeError(f"the daemon began before it was asked: {said}")
+
+        return timed
+
+    return prepare
 
 
 def one_change(files: int) -> Prepare:

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +28,13 @@ class Meter:
     Args:
         memory_bytes: The largest process at its largest so far; never less than this process itself has, which
             Linux counts to what it starts.
+        running: Processes that run beside the commands and do their work, such as a daemon.
+        ends: Ends them.
     """
 
     memory_bytes: int = 0
+    running: list[int] = field(default_factory=list)
+    ends: ExitStack = field(default_factory=ExitStack)
 
     def run(self, command: Sequence[str | Path], cwd: Path, extra: Mapping[str, str] | None = None) -> str:
         """Run a command to its end; gives what it said.
@@ -148,22 +152,35 @@ def _run_once(one: Contestant, into: Measured) -> None:
         folder = Path(name) / "arena"
         folder.mkdir()
         meter = Meter()
-        timed = one.prepare(folder, meter)
-        meter.memory_bytes = 0
-        os.sync()  # nobody pays for what another wrote
-        written = _written_bytes()
-        began = time.perf_counter()
-        seconds = timed()
-        into.seconds.append(time.perf_counter() - began if seconds is None else seconds)
-        into.written_bytes.append(_written_bytes() - written)
-        into.memory_bytes = max(into.memory_bytes, meter.memory_bytes)
+        with meter.ends:
+            timed = one.prepare(folder, meter)
+            meter.memory_bytes = 0
+            os.sync()  # nobody pays for what another wrote
+            written = _written_bytes(meter)
+            began = time.perf_counter()
+            seconds = timed()
+            into.seconds.append(time.perf_counter() - began if seconds is None else seconds)
+            into.written_bytes.append(_written_bytes(meter) - written)
+            into.memory_bytes = max(into.memory_bytes, meter.memory_bytes, *map(_largest_bytes, meter.running))
         one.check(folder)
 
 
-def _written_bytes() -> int:
-    """What this process and its children that have ended caused to be written. Source: proc(5), /proc/pid/io."""
-    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return int(lines["write_bytes"]) - int(lines["cancelled_write_bytes"])
+def _written_bytes(meter: Meter) -> int:
+    """What this process, those beside it, and their children that have ended caused to be written to disks.
+
+    Source: proc(5), /proc/pid/io.
+    """
+    bytes_ = 0
+    for pid in ("self", *meter.running):
+        lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+        bytes_ += int(lines["write_bytes"]) - int(lines["cancelled_write_bytes"])
+    return bytes_
+
+
+def _largest_bytes(pid: int) -> int:
+    """The memory of a process at its largest. Source: proc(5), /proc/pid/status, VmHWM."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024
 
 
 @contextmanager
