@@ -24,6 +24,9 @@ from tests.benchmarks.places import LfsPlace
 Prepare = Callable[[Path, Meter], Prepared]
 PROJECT = Path(__file__).parents[2]
 LFSSYNC = (sys.executable, "-m", "lfssync")
+FIRST, FIRST_BYTES = "first.safetensors", 1 << 16
+"""An LFS object that was delivered before, as in every directory that is in use."""
+
 _MIB = 1 << 20
 _BLOCK_BYTES = 1 << 20
 
@@ -76,6 +79,7 @@ def stock(model: Model, lfs: LfsPlace | None = None, *, push: bool = True, first
             meter.run(["git", "config", "lfs.url", lfs.url], work)
             meter.run(["git", "config", "lfs.locksverify", "false"], work)
         if not first:
+            write_new(work / FIRST, FIRST_BYTES)
             for words in (["add", "."], ["commit", "--quiet", "-m", "first"], ["push", "--quiet", "origin", "main"]):
                 meter.run(["git", *words], work)
             touch_one(work)
@@ -127,6 +131,7 @@ def lfssync(model: Model, lfs: LfsPlace | None = None, *, known: bool = False, f
         (folder / "config.toml").write_text("\n".join(lines) + "\n")
         extra = {"LFSSYNC_CONFIG": str(folder / "config.toml"), "LFSSYNC_STATE_DIR": str(folder / "state")}
         if not first:
+            write_new(directory / FIRST, FIRST_BYTES)
             meter.run([*LFSSYNC, "sync"], PROJECT, extra)
             touch_one(directory)
         files = model.write_weights(directory)

@@ -21,7 +21,17 @@ from lfssync.answers import MirrorStatus
 from lfssync.configuration.config import load
 from lfssync.places import Places
 from lfssync.records.report import read_status
-from tests.benchmarks.contestants import LFSSYNC, PROJECT, Model, Prepare, have_there, new_remote, touch_one
+from tests.benchmarks.contestants import (
+    FIRST,
+    FIRST_BYTES,
+    LFSSYNC,
+    PROJECT,
+    Model,
+    Prepare,
+    have_there,
+    new_remote,
+    touch_one,
+)
 from tests.benchmarks.harness import Meter, Prepared, write_new, write_tree
 from tests.benchmarks.places import LfsPlace
 
@@ -115,7 +125,7 @@ def asked(model: Model, lfs: LfsPlace | None = None, *, known: bool = False) -> 
 
     def prepare(folder: Path, meter: Meter) -> Prepared:
         mirrored = Mirrored.make(folder, meter, "0s", lfs)
-        (mirrored.directory / "config.json").write_text("{}")
+        write_new(mirrored.directory / FIRST, FIRST_BYTES)
         mirrored.sync(meter)
         child = meter.ends.enter_context(mirrored.daemon())
         meter.running.append(child.pid)
@@ -164,7 +174,7 @@ def shards(count: int, shard_mib: float, over_s: float, lfs: LfsPlace) -> Prepar
 
     def prepare(folder: Path, meter: Meter) -> Prepared:
         mirrored = Mirrored.make(folder, meter, f"{quiet_s:g}s", lfs)
-        (mirrored.directory / "config.json").write_text("{}")
+        write_new(mirrored.directory / FIRST, FIRST_BYTES)
         mirrored.sync(meter)
 
         def timed() -> float:

@@ -17,13 +17,14 @@ from tests.benchmarks.contestants import (
     raw_upload,
     stock,
 )
-from tests.benchmarks.daemons import idle, one_change, shards
+from tests.benchmarks.daemons import asked, idle, one_change, shards
 from tests.benchmarks.harness import Contestant, Meter, Prepared, Row
 from tests.benchmarks.others import loop, others
 from tests.benchmarks.places import LfsPlace
 from tests.benchmarks.walks import walk
 
 US = "lfssync"
+ALONE = "lfssync without its daemon"
 STOCK = "git add + commit + push"
 LIMIT = "limit: "
 """How the names of contestants begin that do less than the work: nobody can be faster."""
@@ -56,7 +57,8 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
         Row(
             "stage", "stage and commit 2 x 512 MiB of new weights", "10 x faster than git add && git commit",
             (
-                Contestant(US, lfssync(two, lfs, known=True), delivered(two, lfs)),
+                Contestant(US, asked(two, lfs, known=True), delivered(two, lfs)),
+                Contestant(ALONE, lfssync(two, lfs, known=True), delivered(two, lfs)),
                 Contestant("git add + commit", stock(two, push=False)),
                 Contestant(f"{LIMIT}two threads of SHA-256", hashing(two)),
             ),
@@ -66,7 +68,8 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
         Row(
             "limit", "stage and commit 4 x 1 GiB of new weights", "at most 1.3 x two threads of SHA-256",
             (
-                Contestant(US, lfssync(four, lfs, known=True), delivered(four, lfs)),
+                Contestant(US, asked(four, lfs, known=True), delivered(four, lfs)),
+                Contestant(ALONE, lfssync(four, lfs, known=True), delivered(four, lfs)),
                 Contestant(f"{LIMIT}two threads of SHA-256", hashing(four)),
             ),
             goals={f"{LIMIT}two threads of SHA-256": 1 / 1.3}, reason=_FIXED,
@@ -76,7 +79,8 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
             "bare", "2 x 512 MiB to a repository on the same disk, verified",
             "4 x faster than git add + commit + push; at most 1.3 x hash and copy",
             (
-                Contestant(US, lfssync(two), delivered(two)),
+                Contestant(US, asked(two), delivered(two)),
+                Contestant(ALONE, lfssync(two), delivered(two)),
                 Contestant(STOCK, stock(two), delivered(two)),
                 *others(two),
                 Contestant(f"{LIMIT}SHA-256, then a synced copy", hashing(two, copy=True)),
@@ -89,7 +93,8 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
             "5 x faster than git add + commit + push; at most 1.5 x the raw upload; 0.01 bytes written for each sent; "
             "under 120 MB of memory",
             (
-                Contestant(US, lfssync(host, lfs), delivered(host, lfs)),
+                Contestant(US, asked(host, lfs), delivered(host, lfs)),
+                Contestant(ALONE, lfssync(host, lfs), delivered(host, lfs)),
                 Contestant(STOCK, stock(host, lfs), delivered(host, lfs)),
                 Contestant(f"{LIMIT}raw upload with curl", raw_upload(host, lfs)),
                 Contestant(f"{LIMIT}SHA-256, then a raw upload", raw_upload(host, lfs, hashed=True)),
