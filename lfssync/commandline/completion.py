@@ -87,7 +87,7 @@ class _Reading:
         if not arguments:
             return Answer()
         found = self._values(arguments[0], typed, mirror_names)
-        is_name_left_out = [one.count for one in arguments[:2]] == [Count.AT_MOST_ONE, Count.ONE]
+        is_name_left_out = [one.takes for one in arguments[:2]] == [Count.AT_MOST_ONE, Count.ONE]
         return self._values(arguments[1], typed, mirror_names) if is_name_left_out and not found.candidates else found
 
     def _known_options(self) -> tuple[Argument, ...]:
