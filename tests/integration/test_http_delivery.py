@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import lfssync
 from lfssync.commandline.cli import main
 from lfssync.credentials import Credential
+from lfssync.credentials.ladder import Ladder
 from lfssync.errors import AuthError, BlockedError, LfssyncError, UserError
 from lfssync.git.gitcommand import Git
+from lfssync.line.pipeline import Order, run_pass
 from lfssync.line.transfers import transfer_for
-from lfssync.model import LfsObject, Mirror, TransferKind, silent
+from lfssync.line.workbench import Session
+from lfssync.model import LfsObject, Mirror, PassResult, TransferKind, silent
+from lfssync.places import Places
 from lfssync.rules.remotes import parse_remote
 from lfssync.transfer import Transfer, Uploaded
 from lfssync.transfer.ahead import Ahead, getting_ready
@@ -144,6 +150,73 @@ def test_a_server_that_lies_gets_its_commit_only_when_the_objects_are_there(host
     assert result.receipt is not None
     assert all(file.exists() for file in lost)
     assert git("rev-parse", "main", cwd=repository).decode().strip() == result.commit
+
+
+# ---- files that are touched while they are sent (faults 21, 22)
+
+
+class Sent(NamedTuple):
+    """A model of one file, of which something happens as soon as the host is about to take it."""
+
+    file: Path
+    content: bytes
+    host: GitHost
+
+    def touched(self, touch: Callable[[Path], object]) -> PassResult:
+        """Deliver it; gives what the pass says that met the touch."""
+        touched: list[str] = []
+
+        def interfere(asked: githost.Asked) -> None:
+            if asked.method == "PUT" and not touched:
+                touched.append(asked.path)
+                touch(self.file)
+
+        self.host.interfere = interfere
+        mirror = Mirror("model", self.file.parent, self.host.url("me/model"), quiet_s=0.0)
+        state = self.file.parent.parent / "state"
+        session = Session(login=Ladder.configured(Places.from_environment(os.environ), os.environ))
+        result = run_pass(mirror, state, Order(), session)
+        assert touched
+        return result
+
+    @property
+    def there(self) -> list[bytes]:
+        """What the LFS server holds in full length."""
+        assert self.host.lfs
+        files = [file for file in self.host.lfs.storage.rglob("*") if file.is_file()]
+        return [content for file in files if len(content := file.read_bytes()) == len(self.content)]
+
+
+@pytest.fixture
+def sent(host: GitHost, login: None, tmp_path: Path) -> Sent:
+    host.create("me/model")
+    content = random_bytes(1, 30_000_000)  # more than is under way in buffers
+    return Sent(write(tmp_path / "model" / "model.bin", content), content, host)
+
+
+def _through_memory(file: Path) -> None:
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        mapped[len(mapped) // 2] ^= 0xFF
+
+
+def _in_place(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(29_999_000)
+        opened.write(b"something else")
+
+
+@pytest.mark.parametrize("touch", [_through_memory, _in_place])
+def test_what_is_written_while_it_is_sent_waits(sent: Sent, touch: Callable[[Path], object]) -> None:
+    result = sent.touched(touch)
+    assert [one.path for one in result.deferred] == [b"model.bin"]
+    assert sent.there == []
+
+
+@pytest.mark.parametrize("touch", [lambda file: file.rename(file.with_suffix(".old")), Path.unlink, os.utime])
+def test_what_is_renamed_or_deleted_while_it_is_sent_arrives(sent: Sent, touch: Callable[[Path], object]) -> None:
+    result = sent.touched(touch)
+    assert (result.added, result.deferred) == (1, ())
+    assert sent.there == [sent.content]
 
 
 # ---- which transfer it is
