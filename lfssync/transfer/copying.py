@@ -2,15 +2,17 @@
 
 Used wherever LFS objects become local files: the bare remote, local copies, downloads from a bare remote.
 The one thing to know: the bytes that are *written* are hashed, not those that were read before; where the file system
-can clone, the clone is made first and then hashed, so it is one immutable state. Hard links are never used: an
-in-place write to one name would damage the other.
+can clone, the clone is made first and then hashed, so it is one immutable state. Only where no change can go unseen
+(`Source.signature`) does the kernel copy, and nothing is hashed again. Hard links are never used: an in-place write to
+one name would damage the other.
 
-Source: ioctl_ficlonerange(2), rename(2), fsync(2).
+Source: ioctl_ficlonerange(2), copy_file_range(2), rename(2), fsync(2).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,7 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lfssync.model import LfsObject
+from lfssync.model import LfsObject, Signature
 from lfssync.shares import hash_block
 
 _FICLONE = 0x40049409
@@ -27,13 +29,18 @@ _BLOCK_BYTES = 1 << 20
 _FLUSH_BYTES = 32 << 20
 """Written pages are handed to the disk, and leave the cache to the training job, in steps of this size."""
 
+_NO_RANGES = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What the kernel says where it does not copy between two such files."""
+
 _PREFIX = "lfssync-"
 
 Advance = Callable[[int], None]
 """Told how many bytes of the object are done."""
 
 
-def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advance) -> bool:
+def copy_checked(
+    source_fd: int, lfs: LfsObject, temporary: Path, advance: Advance, signature: Signature | None = None
+) -> bool:
     """Write an object's bytes into a new file and say whether they are the object.
 
     The file is not yet synced; when the answer is False it is removed.
@@ -43,6 +50,7 @@ def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advan
         lfs: What the bytes should be.
         temporary: The new file; its folder exists.
         advance: Progress in bytes.
+        signature: See `Source.signature`.
 
     Returns:
         True when exactly `lfs.size_bytes` bytes with that sha256 are in the file.
@@ -50,7 +58,12 @@ def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advan
     target_fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     good = False
     try:
-        good = (_clone if clones(source_fd, target_fd) else _copy)(source_fd, target_fd, lfs, advance)
+        if clones(source_fd, target_fd):
+            good = _is_cloned(source_fd, target_fd, lfs, advance, signature)
+        elif signature is None:
+            good = _copy(source_fd, target_fd, lfs, advance)
+        else:
+            good = _copy_by_the_kernel(source_fd, target_fd, lfs, advance, signature)
         return good
     finally:
         os.close(target_fd)
@@ -67,10 +80,31 @@ def clones(source_fd: int, target_fd: int) -> bool:
     return True
 
 
-def _clone(_: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
+def _is_cloned(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature | None) -> bool:
     if os.fstat(target_fd).st_size > lfs.size_bytes:  # appended to since, and only the beginning is the object
         os.ftruncate(target_fd, lfs.size_bytes)
+    if Signature.of(os.fstat(source_fd)) == signature:
+        advance(lfs.size_bytes)
+        return True
     return os.fstat(target_fd).st_size == lfs.size_bytes and digest(target_fd, lfs.size_bytes, advance) == lfs.oid
+
+
+def _copy_by_the_kernel(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature) -> bool:
+    done = 0
+    while done < lfs.size_bytes:
+        try:
+            count = os.copy_file_range(source_fd, target_fd, min(_FLUSH_BYTES, lfs.size_bytes - done), done, done)
+        except OSError as error:
+            if error.errno in _NO_RANGES and done == 0:
+                return _copy(source_fd, target_fd, lfs, advance)
+            raise
+        if count == 0:
+            return False
+        os.posix_fadvise(target_fd, done, count, os.POSIX_FADV_DONTNEED)
+        done += count
+        advance(done)
+    # A file that was renamed or deleted has another signature as well: what was copied can still be the object.
+    return Signature.of(os.fstat(source_fd)) == signature or digest(target_fd, lfs.size_bytes) == lfs.oid
 
 
 def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:

@@ -6,6 +6,7 @@ tried, and on the others staging must not claim anything.
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import random
@@ -19,6 +20,7 @@ from lfssync.line.pins import PINS
 from lfssync.line.settle import Writer, probe, stamping_devices, wait_if_racy
 from lfssync.line.stage import Policy, Stage, release
 from lfssync.model import Change, LfsObject, Signature, Staged, silent
+from lfssync.transfer.copying import copy_checked
 from tests.faults.mounts import SIZE_BYTES, disk, own_mounts, tmpfs
 from tests.helpers import random_bytes
 
@@ -89,6 +91,9 @@ def test_a_device_with_something_else_on_it_as_well_is_not_believed(tmp_path: Pa
     assert os.makedev(8, 1) not in stamping_devices(tmp_path / "nowhere")
 
 
+# ---- what a kernel does
+
+
 def _write(file: Path, at: int) -> None:
     with file.open("r+b", buffering=0) as opened:
         opened.seek(at)
@@ -148,3 +153,70 @@ def test_a_kernel_stamps_every_kind_of_write(folder: Path, is_on_disk: bool) -> 
         finally:
             os.close(fd)
         file.unlink()
+
+
+# ---- copies by the kernel
+
+
+LARGE = 40 << 20
+"""More than the kernel is told to copy at a time."""
+
+
+def copied(folder: Path, oid: str, touch: Callable[[Path], object], other: Path | None = None) -> tuple[bool, bytes]:
+    """Copy a file that was hashed and that something happens to on the way; whether that is right, and the copy."""
+    file, target = folder / "model.bin", (other or folder) / "copy.bin"
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        signature = Signature.of(wait_if_racy(fd, time.time_ns()))
+        assert probe(fd) is Writer.ABSENT
+        touched: list[int] = []
+
+        def advance(done: int) -> None:
+            if not touched:
+                touch(file)
+            touched.append(done)
+
+        is_right = copy_checked(fd, LfsObject(oid, LARGE), target, advance, signature)
+        assert touched[-1:] in ([LARGE], []) or not is_right
+    finally:
+        os.close(fd)
+    return is_right, target.read_bytes() if target.exists() else b""
+
+
+def _flip_the_end(file: Path) -> None:
+    _map(file, LARGE - 1)
+
+
+@pytest.mark.parametrize("folder", BELIEVED, indirect=True)
+def test_a_copy_is_the_object_or_nothing(folder: Path) -> None:
+    content = random_bytes(1, LARGE)
+    oid = hashlib.sha256(content).hexdigest()
+    for touch in (lambda file: file.rename(file.with_suffix(".old")), Path.unlink, lambda file: file.chmod(0o600)):
+        (folder / "model.bin").write_bytes(content)
+        assert copied(folder, oid, touch) == (True, content)
+        (folder / "copy.bin").unlink()
+
+
+@pytest.mark.parametrize("folder", ["ext4"], indirect=True)
+def test_a_copy_of_a_file_that_is_written_meanwhile_goes(folder: Path) -> None:
+    content = random_bytes(1, LARGE)
+    oid = hashlib.sha256(content).hexdigest()
+    for touch in (_flip_the_end, lambda file: os.truncate(file, LARGE - 1)):
+        (folder / "model.bin").write_bytes(content)
+        assert copied(folder, oid, touch) == (False, b"")
+
+
+@pytest.mark.parametrize("folder", BELIEVED, indirect=True)
+def test_an_untouched_file_is_not_hashed_for_its_copy(folder: Path) -> None:
+    content = random_bytes(1, LARGE)
+    (folder / "model.bin").write_bytes(content)
+    assert copied(folder, "0" * 64, lambda _: None) == (True, content)
+
+
+@pytest.mark.parametrize("folder", ["ext4"], indirect=True)
+def test_a_copy_to_another_file_system(folder: Path, tmp_path: Path) -> None:
+    content = random_bytes(1, LARGE)
+    (folder / "model.bin").write_bytes(content)
+    tmpfs(tmp_path / "other", SIZE_BYTES)
+    oid = hashlib.sha256(content).hexdigest()
+    assert copied(folder, oid, lambda _: None, tmp_path / "other") == (True, content)
