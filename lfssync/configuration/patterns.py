@@ -23,7 +23,7 @@ from lfssync.model import Mirror
 from lfssync.places import Places, mirror_name
 from lfssync.rules.ignore import IgnoreRules, is_git_name
 from lfssync.rules.refnames import check_branch
-from lfssync.rules.remotes import CONTROL_CHARACTER, RemoteKind, is_relative_path, mask, parse_remote
+from lfssync.rules.remotes import RemoteKind, has_control_character, is_relative_path, mask, parse_remote
 
 TEMPORARY_FOLDERS = ("tmp-*/", "tmp_*/")
 """Folders that never become mirrors, in gitignore syntax, besides the built-in list of `ignore`."""
@@ -147,7 +147,7 @@ def complete(template: Mirror, name: str, path: Path, places: Places) -> Mirror:
     Raises:
         UserError: The path, or what the filled template says about remote, branch or `into`, cannot be used.
     """
-    if CONTROL_CHARACTER.search(str(path)):
+    if has_control_character(str(path)):
         raise UserError(f"the path {str(path)!r} has control characters or is not UTF-8", "rename the folder")
     remote, kind = resolve_remote(template.remote, name, places)
     own = [places.state_dir, places.data_dir, *([Path(remote)] if kind is RemoteKind.LOCAL else [])]
@@ -200,7 +200,7 @@ def resolve_into(text: str, name: str) -> str:
     for part in into.split("/") if into else ():
         if (
             part in ("", ".", "..")
-            or CONTROL_CHARACTER.search(part)
+            or has_control_character(part)
             or is_git_name(part.encode("utf-8", "surrogateescape"))
         ):
             raise UserError(

@@ -16,7 +16,7 @@ from typing import Any
 from lfssync.configuration.patterns import escape
 from lfssync.errors import UserError
 from lfssync.rules import windows
-from lfssync.rules.remotes import CONTROL_CHARACTER, RemoteKind, parse_remote
+from lfssync.rules.remotes import RemoteKind, has_control_character, parse_remote
 
 DURATION_MAX_S = 366 * 86400.0
 RESCAN_MIN_S = 0.1
@@ -25,11 +25,9 @@ RESCAN_MIN_S = 0.1
 COMMITS_MAX = 1000
 """So many an hour are remembered."""
 
-_DURATION = re.compile(
-    "(?=.)" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms")), re.ASCII
-)
+_DURATION = "(?a)(?=.)" + "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms"))
 _DURATION_UNITS_S = (86400.0, 3600.0, 60.0, 1.0, 0.001)
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(?:([KMGT]?)(i?)B)?", re.ASCII | re.IGNORECASE)
+_SIZE = r"(?ai)(\d{1,15}(?:\.\d{1,3})?)(?:([KMGT]?)(i?)B)?"
 _TYPE_NAMES = {
     str: "a string",
     bool: "a boolean",
@@ -46,7 +44,7 @@ def duration_s(text: str) -> float:
     Raises:
         UserError: It is none, or longer than a year.
     """
-    match = _DURATION.fullmatch(text)
+    match = re.fullmatch(_DURATION, text)
     if not match:
         raise UserError(f"{text!r} is not a duration", 'write it like "5s", "10m", "1h30m" or "250ms"')
     numbers = zip(match.groups(default="0"), _DURATION_UNITS_S, strict=True)
@@ -62,7 +60,7 @@ def size_bytes(text: str) -> int:
     Raises:
         UserError: It is none.
     """
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if not match or (match[3] and not match[2]):
         raise UserError(f"{text!r} is not a size", 'write it like "1MiB", "512KiB", "50MB" or "0"')
     exponent = " KMGT".index((match[2] or " ").upper())
@@ -87,7 +85,7 @@ def absolute_path(value: Any, home: Path) -> str:
         UserError: It is relative or the root, or has `..` in it: through a symlink that may lead anywhere.
     """
     text = string(value)
-    if CONTROL_CHARACTER.search(text):
+    if has_control_character(text):
         raise UserError(f"{text!r} has a control character", "rename the directory")
     if text == "~" or text.startswith("~/"):
         text = escape(str(home)) + text[1:]
@@ -187,7 +185,7 @@ def ignore_patterns(value: Any) -> tuple[str, ...]:
     """
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise UserError("must be an array of strings", 'write it like ["*.tmp", "runs/"]')
-    if any(CONTROL_CHARACTER.search(pattern.replace("\t", "")) for pattern in value):
+    if any(has_control_character(pattern.replace("\t", "")) for pattern in value):
         raise UserError("has a pattern with a control character", "write one string for each pattern")
     return tuple(value)
 
@@ -201,7 +199,7 @@ def folder_patterns(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise UserError("must be an array of strings", 'write it like ["checkpoint-*", "epoch_*"]')
     for pattern in value:
-        if "/" in pattern or not pattern.strip() or CONTROL_CHARACTER.search(pattern):
+        if "/" in pattern or not pattern.strip() or has_control_character(pattern):
             raise UserError(f"{pattern!r} is not a pattern for a folder's name", "leave out the folders above it")
     return tuple(value)
 

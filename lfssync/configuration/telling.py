@@ -17,7 +17,7 @@ from lfssync.configuration.settings import absolute_path, choice, string
 from lfssync.configuration.tables import Table
 from lfssync.errors import UserError
 from lfssync.places import Places
-from lfssync.rules.remotes import CONTROL_CHARACTER, is_loopback
+from lfssync.rules.remotes import has_control_character, is_loopback
 
 KEYS = ("metrics", "metrics_file")
 """What may stand in `[daemon]`."""
@@ -147,7 +147,7 @@ def webhook(value: Any) -> str:
         is_good = is_safe and bool(parts.hostname) and parts.username is None and parts.port != 0
     except ValueError:
         is_good = False
-    if not is_good or CONTROL_CHARACTER.search(text) or " " in text:
+    if not is_good or has_control_character(text) or " " in text:
         raise UserError("it is not an https:// address", "copy it from where the webhook was made")
     return text
 

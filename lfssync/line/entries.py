@@ -12,9 +12,7 @@ from enum import Enum, auto
 from lfssync.records.store import split
 from lfssync.rules.ignore import is_git_name
 
-_FILES_OF_GIT = re.compile(
-    rb"(\.git(?:modules|attributes)|git(?:mod|att)~[1-4])[. ]*(?::.*)?", re.IGNORECASE | re.DOTALL
-)
+_FILES_OF_GIT = rb"(?is)(\.git(?:modules|attributes)|git(?:mod|att)~[1-4])[. ]*(?::.*)?"
 """Names under which git itself reads a file, on some file system."""
 
 _ODD_KINDS = (
@@ -58,8 +56,8 @@ def impossible(path: bytes, kind: Kind) -> str | None:
     name = split(path)[1]
     if is_git_name(name):
         return "git refuses this name"
-    if kind is Kind.DIRECTORY and _FILES_OF_GIT.fullmatch(name):
+    if kind is Kind.DIRECTORY and re.fullmatch(_FILES_OF_GIT, name):
         return "git refuses a folder of this name"
-    if kind is Kind.LINK and _FILES_OF_GIT.fullmatch(name) and b"mod" in name.lower():
+    if kind is Kind.LINK and re.fullmatch(_FILES_OF_GIT, name) and b"mod" in name.lower():
         return "git refuses a link of this name"
     return None

@@ -84,13 +84,13 @@ _UTF8 = (
     rb"(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee][\x80-\xbf]{2}|\xed[\x80-\x9f][\x80-\xbf]"
     rb"|\xef(?:[\x80-\xbe][\x80-\xbf]|\xbf[\x80-\xbd])|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})"
 )
-_GIT_NAME = re.compile(
+_GIT_NAME = (
+    rb"(?is)"
     # NTFS: back-slash as separator, the short name, trailing dots and blanks, streams
     rb"(?:.*\\)?(?:\.git|git~1)[. ]*(?:[:\\].*)?"
     # HFS+: ignored characters anywhere; git stops reading at bytes that are no UTF-8
-    rb"|%b(?:\Z|(?!%b).*)" % (_HFS_IGNORED.join((b"", rb"\.", b"g", b"i", b"t", b"")), _UTF8),
-    re.IGNORECASE | re.DOTALL,
-)
+    rb"|%b(?:\Z|(?!%b).*)"
+) % (_HFS_IGNORED.join((b"", rb"\.", b"g", b"i", b"t", b"")), _UTF8)
 
 
 def is_git_name(name: bytes) -> bool:
@@ -102,7 +102,7 @@ def is_git_name(name: bytes) -> bool:
     """
     if name.isascii() and b"git" not in name.lower():
         return False  # nearly all names; between the letters there may only be what is not ASCII
-    return _GIT_NAME.fullmatch(name) is not None
+    return re.fullmatch(_GIT_NAME, name) is not None
 
 
 class IgnoreRules:

@@ -43,10 +43,7 @@ class Remote(NamedTuple):
     path: str
 
 
-CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""What neither an address nor a mirrored directory may hold: it goes into git's configuration, logs and JSON.
-
-Besides the control characters these are the Unicode line ends, and bytes of a path that are not UTF-8."""
+_CONTROL_CHARACTER = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 HUB = "https://huggingface.co"
 """What `hf:` stands for, unless `HF_ENDPOINT` names another server."""
@@ -127,6 +124,16 @@ def is_loopback(host: str) -> bool:
     return bool(re.fullmatch(_LOOPBACK, host.strip("[]").lower()))
 
 
+def has_control_character(text: str) -> bool:
+    """Whether a text has what neither an address nor a mirrored directory may: it goes into git's settings and JSON.
+
+    Besides the control characters these are the Unicode line ends, and bytes of a path that are not UTF-8.
+    """
+    if text.isascii() and text.isprintable():
+        return False  # nearly all; no pattern has to be compiled for that
+    return re.search(_CONTROL_CHARACTER, text) is not None
+
+
 def mask(text: str) -> str:
     """An address fit for messages and logs: passwords, tokens and queries become `***`, in doubt too much of it."""
     scheme = _SCHEME.match(text)
@@ -152,7 +159,7 @@ def _refuse_dangerous(text: str) -> None:
     """Stop what must never reach git, whatever else it looks like."""
     if not text:
         raise UserError("the remote is empty", _REMEDY)
-    if CONTROL_CHARACTER.search(text):
+    if has_control_character(text):
         raise _refused(text, "has a control character", "type the address again, on one line")
     if text.startswith("-"):
         raise _refused(text, "starts with '-', like an option")
@@ -174,7 +181,7 @@ def _explain(text: str) -> str:
 
 def _local(path: str) -> Remote:
     absolute = "/" + os.path.normpath(path).lstrip("/")
-    if absolute == "/" or CONTROL_CHARACTER.search(absolute):
+    if absolute == "/" or has_control_character(absolute):
         raise _refused(path, "cannot be a repository", "name the folder of a bare repository")
     return Remote(absolute, RemoteKind.LOCAL, "", absolute)
 

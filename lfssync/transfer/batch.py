@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from lfssync.errors import LfssyncError
 from lfssync.model import LfsObject, show
-from lfssync.rules.remotes import CONTROL_CHARACTER
+from lfssync.rules.remotes import has_control_character
 from lfssync.web.messages import require_safe
 
 BASIC = "basic"
@@ -266,7 +266,7 @@ def _action(specification: Any, is_authenticated: bool, sent: Sent) -> Action:
 
 def _href(href: Any) -> str:
     """An address that may be talked to; what it says is not repeated, for it may be signed."""
-    if not isinstance(href, str) or not re.match(r"https?://", href, re.IGNORECASE) or CONTROL_CHARACTER.search(href):
+    if not isinstance(href, str) or not re.match(r"https?://", href, re.IGNORECASE) or has_control_character(href):
         raise broken("it gives a link that is no absolute address")
     require_safe(href)
     return href
