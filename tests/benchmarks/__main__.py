@@ -28,10 +28,19 @@ _WIDTH = 140
 
 def main() -> int:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(prog="make bench ROWS='...'", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench ROWS='...'",
+        description=__doc__,
+        epilog="Figures of rows that are not run stay what they were in build/bench.json.",
+    )
     parser.add_argument("rows", nargs="*", help="which rows (all)")
     parser.add_argument("--rounds", type=int, help="how often each contestant runs")
-    parser.add_argument("--shrink", type=int, default=1, help="everything so many times smaller, to try it out")
+    parser.add_argument(
+        "--shrink",
+        type=int,
+        default=1,
+        help="everything so many times smaller, to try it out; what comes of it is called trial",
+    )
     parser.add_argument("--draw", action="store_true", help="table and chart of the last figures; measures nothing")
     parser.add_argument("--huge", action="store_true", help="also a tree of a million files")
     arguments = parser.parse_args()
@@ -49,13 +58,15 @@ def main() -> int:
                 found[row.key] = run_row(row, arguments.rounds, lfs.clear)
                 console.print(table(row, found[row.key]))
     BUILD.mkdir(exist_ok=True)
-    if arguments.draw:
-        found = recorded((BUILD / "bench.json").read_text())
-    else:
-        (BUILD / "bench.json").write_text(json.dumps(document(found), indent=2) + "\n")
-    (BUILD / "bench.md").write_text(summary(found, {row.key: row for row in known}))
-    draw(found, {row.key: row for row in known}, US, LIMIT, BUILD / "bench.png")
-    console.print(f"figures: {BUILD / 'bench.json'} and bench.md, chart: {BUILD / 'bench.png'}")
+    name = "bench" if arguments.shrink == 1 else "trial"
+    file = BUILD / f"{name}.json"
+    before = recorded(file.read_text()) if file.exists() and arguments.shrink == 1 else {}
+    found = {row.key: both[row.key] for row in known if row.key in (both := before | found)}
+    if not arguments.draw:
+        file.write_text(json.dumps(document(found), indent=2) + "\n")
+    (BUILD / f"{name}.md").write_text(summary(found, {row.key: row for row in known}))
+    draw(found, {row.key: row for row in known}, US, LIMIT, BUILD / f"{name}.png")
+    console.print(f"figures: {file} and {name}.md, chart: {BUILD / name}.png")
     return 0
 
 

@@ -16,7 +16,7 @@ def test_every_row_runs_and_is_written_down() -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = json.loads((ROOT / "build" / "bench.json").read_text())["rows"]
+    rows = json.loads((ROOT / "build" / "trial.json").read_text())["rows"]
     assert {"stage", "bare", "http", "change"} <= rows.keys()
     for row in rows.values():
         assert "lfssync" in row
