@@ -57,7 +57,8 @@ def _weights(lfs: LfsPlace, shrink: int) -> tuple[Row, ...]:
         Row(
             "stage", "stage and commit 2 x 512 MiB of new weights", "10 x faster than git add && git commit",
             (
-                Contestant(US, asked(two, lfs, known=True), delivered(two, lfs)),
+                Contestant(US, asked(two, lfs, known=True, to_the_commit=True), delivered(two, lfs)),
+                Contestant(f"{US} with push and proof", asked(two, lfs, known=True), delivered(two, lfs)),
                 Contestant(ALONE, lfssync(two, lfs, known=True), delivered(two, lfs)),
                 Contestant("git add + commit", stock(two, push=False)),
                 Contestant(f"{LIMIT}two threads of SHA-256", hashing(two)),
