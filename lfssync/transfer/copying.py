@@ -3,16 +3,15 @@
 Used wherever LFS objects become local files: the bare remote, local copies, downloads from a bare remote.
 The one thing to know: the bytes that are *written* are hashed, not those that were read before; where the file system
 can clone, the clone is made first and then hashed, so it is one immutable state. Only where no change can go unseen
-(`Source.signature`) does the kernel copy, and nothing is hashed again. Hard links are never used: an in-place write to
-one name would damage the other.
+(`Source.signature`) is nothing hashed again. Hard links are never used: an in-place write to one name would damage the
+other.
 
-Source: ioctl_ficlonerange(2), copy_file_range(2), rename(2), fsync(2).
+Source: ioctl_ficlonerange(2), rename(2), fsync(2).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -28,9 +27,6 @@ _FICLONE = 0x40049409
 _BLOCK_BYTES = 1 << 20
 _FLUSH_BYTES = 32 << 20
 """Written pages are handed to the disk, and leave the cache to the training job, in steps of this size."""
-
-_NO_RANGES = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-"""What the kernel says where it does not copy between two such files."""
 
 _PREFIX = "lfssync-"
 
@@ -58,12 +54,8 @@ def copy_checked(
     target_fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     good = False
     try:
-        if clones(source_fd, target_fd):
-            good = _is_cloned(source_fd, target_fd, lfs, advance, signature)
-        elif signature is None:
-            good = _copy(source_fd, target_fd, lfs, advance)
-        else:
-            good = _copy_by_the_kernel(source_fd, target_fd, lfs, advance, signature)
+        work = _is_cloned if clones(source_fd, target_fd) else _copy
+        good = work(source_fd, target_fd, lfs, advance, signature)
         return good
     finally:
         os.close(target_fd)
@@ -89,25 +81,7 @@ def _is_cloned(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance,
     return os.fstat(target_fd).st_size == lfs.size_bytes and digest(target_fd, lfs.size_bytes, advance) == lfs.oid
 
 
-def _copy_by_the_kernel(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature) -> bool:
-    done = 0
-    while done < lfs.size_bytes:
-        try:
-            count = os.copy_file_range(source_fd, target_fd, min(_FLUSH_BYTES, lfs.size_bytes - done), done, done)
-        except OSError as error:
-            if error.errno in _NO_RANGES and done == 0:
-                return _copy(source_fd, target_fd, lfs, advance)
-            raise
-        if count == 0:
-            return False
-        os.posix_fadvise(target_fd, done, count, os.POSIX_FADV_DONTNEED)
-        done += count
-        advance(done)
-    # A file that was renamed or deleted has another signature as well: what was copied can still be the object.
-    return Signature.of(os.fstat(source_fd)) == signature or digest(target_fd, lfs.size_bytes) == lfs.oid
-
-
-def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
+def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature | None) -> bool:
     hashed = hashlib.sha256()
     view = memoryview(bytearray(_BLOCK_BYTES))
     done = flushed = 0
@@ -115,7 +89,8 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> b
         count = os.preadv(source_fd, [view[: lfs.size_bytes - done]], done)
         if count == 0:
             return False
-        hash_block(hashed, view[:count])
+        if signature is None:
+            hash_block(hashed, view[:count])
         written = 0
         while written < count:
             written += os.write(target_fd, view[written:count])
@@ -124,7 +99,10 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> b
             os.posix_fadvise(target_fd, flushed, done - flushed, os.POSIX_FADV_DONTNEED)
             flushed = done
         advance(done)
-    return hashed.hexdigest() == lfs.oid
+    if signature is None:
+        return hashed.hexdigest() == lfs.oid
+    # A file that was renamed or deleted has another signature as well: what was copied can still be the object.
+    return Signature.of(os.fstat(source_fd)) == signature or digest(target_fd, lfs.size_bytes) == lfs.oid
 
 
 def digest(fd: int, size_bytes: int, advance: Advance = lambda _: None) -> str:

@@ -155,11 +155,11 @@ def test_a_kernel_stamps_every_kind_of_write(folder: Path, is_on_disk: bool) -> 
         file.unlink()
 
 
-# ---- copies by the kernel
+# ---- copies to a repository on a disk
 
 
 LARGE = 40 << 20
-"""More than the kernel is told to copy at a time."""
+"""More than is handed to the disk at a time."""
 
 
 def copied(folder: Path, oid: str, touch: Callable[[Path], object], other: Path | None = None) -> tuple[bool, bytes]:
