@@ -279,7 +279,6 @@ class Staged(NamedTuple):
         lfs: The LFS object, or None.
         fd: Open descriptor on the content while an upload needs it, or None.
         is_prefix: Only its beginning was read: a program has had it open, and appends to it, for long.
-        shows_changes: No change since the read is possible that the signature does not show.
     """
 
     path: bytes
@@ -288,7 +287,6 @@ class Staged(NamedTuple):
     lfs: LfsObject | None = None
     fd: int | None = None
     is_prefix: bool = False
-    shows_changes: bool = False
 
     def known(self) -> Known:
         """What to record about it once it is committed."""

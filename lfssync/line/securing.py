@@ -161,7 +161,7 @@ class Securing:
             return
         self._ask_for_locks()
         sources = {
-            one.lfs: Source(one.lfs, one.fd, one.path, one.signature if one.shows_changes else None)
+            one.lfs: Source(one.lfs, one.fd, one.path)
             for one in batch
             if one.lfs is not None and one.fd is not None and not self._held(one)
         }

@@ -6,7 +6,7 @@ The one thing to know: a read lease is only *tried* and given back at once, neve
 us; and `F_SETSIG` comes before it, because a writer that opens in that instant makes the kernel send us a signal, and
 the default one, SIGIO, would end the process.
 
-Source: fcntl(2), "Leases"; proc(5), /proc/pid/mountinfo.
+Source: fcntl(2), "Leases".
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Container
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from lfssync.formats import has_check
 from lfssync.model import STILL_CHANGING, Change, Signature
@@ -28,13 +26,6 @@ _F_SETSIG = 10  # not in Python's fcntl module; the number is the same on every 
 
 RACY_NS = 20_000_000
 """Time stamps move in ticks of up to 10 ms: a file touched less than two of them ago may change unseen."""
-
-
-_STAMPING = frozenset({"ext4", "xfs"})
-"""File systems that stamp a file before anything is written to it, also through memory that it is mapped to.
-
-tmpfs does not for mapped memory, and network file systems have writers that this kernel does not know.
-"""
 
 
 class Writer(Enum):
@@ -88,26 +79,6 @@ def judge(writer: Writer, seen: Seen, now_s: float, quiet_s: float) -> str | Non
     if writer is Writer.UNKNOWN and now_s - seen.since_s < quiet_s:
         return STILL_CHANGING
     return None
-
-
-def stamping_devices(mounts: Path = Path("/proc/self/mountinfo")) -> Container[int]:
-    """The devices (as in `st_dev`) on whose file systems no file is written without getting new time stamps.
-
-    Where `probe` says that nobody can write a file, a later writer has to open it, and shows in its signature for ever.
-
-    Args:
-        mounts: Says what is mounted.
-    """
-    try:
-        lines = mounts.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return ()
-    kinds: dict[int, set[str]] = {}
-    for line in lines:
-        fields, _, source = line.partition(" - ")
-        major, _, minor = fields.split()[2].partition(":")
-        kinds.setdefault(os.makedev(int(major), int(minor)), set()).add(source.split(" ", 1)[0])
-    return frozenset(device for device, found in kinds.items() if found <= _STAMPING)
 
 
 def is_appended(change: Change, size_bytes: int) -> bool:

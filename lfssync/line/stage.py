@@ -17,7 +17,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ from lfssync.git.fastimport import blob_oid
 from lfssync.hosts.preflight import CARD_LIMIT_BYTES, NO_PREFLIGHT, Preflight
 from lfssync.line.opening import BLOCK_BYTES, Content, Folder, open_beneath, read_blocks
 from lfssync.line.pins import Share
-from lfssync.line.settle import Seen, Writer, is_appended, judge, probe, stamping_devices, wait_if_racy
+from lfssync.line.settle import Seen, is_appended, judge, probe, wait_if_racy
 from lfssync.line.waiting import Waiting
 from lfssync.model import (
     STILL_CHANGING,
@@ -106,7 +106,6 @@ class Stage:
     hashed: dict[bytes, tuple[Signature, LfsObject]] = field(default_factory=dict)
     last_call: LastCall = field(default_factory=LastCall)
     warnings: list[str] = field(default_factory=list)
-    _stamping: Container[int] | None = field(default=None, init=False)
 
     def run(self, changes: Iterable[Change], share: Share) -> Iterator[Staged | Deferred | None]:
         """Stage files in the order given, two at a time.
@@ -193,8 +192,7 @@ class Stage:
         if not stat.S_ISREG(status.st_mode):
             return self._deferred(change, STILL_CHANGING)
         signature = Signature.of(status)
-        writer = probe(fd)
-        reason = self._unsettled(change.path, writer, signature)
+        reason = self._unsettled(change.path, fd, signature)
         is_prefix = reason is not None and self._has_waited(change) and is_appended(change, signature.size_bytes)
         if reason and not is_prefix:
             return self._deferred(change, reason)
@@ -207,17 +205,8 @@ class Stage:
         if is_prefix:
             is_proven = os.fstat(fd).st_size >= signature.size_bytes and _oid_again(staged, fd) == _oid(staged)
         else:
-            is_same = Signature.of(os.fstat(fd)) == signature
-            is_proven = is_same and not self._unsettled(change.path, probe(fd), signature)
-        if not is_proven:
-            return self._deferred(change, STILL_CHANGING)
-        shows_changes = staged.shows_changes and writer is Writer.ABSENT and self._is_stamped(status.st_dev)
-        return staged._replace(is_prefix=is_prefix, shows_changes=shows_changes)
-
-    def _is_stamped(self, device: int) -> bool:
-        if self._stamping is None:
-            self._stamping = stamping_devices()
-        return device in self._stamping
+            is_proven = Signature.of(os.fstat(fd)) == signature and not self._unsettled(change.path, fd, signature)
+        return staged._replace(is_prefix=is_prefix) if is_proven else self._deferred(change, STILL_CHANGING)
 
     def _has_waited(self, change: Change) -> bool:
         return self.waiting.has_waited(change.path, time.time(), self.policy.max_wait_s)
@@ -250,11 +239,11 @@ class Stage:
             return self._plain(change, signature, content)
         return self._lfs(change, signature, content.fd)
 
-    def _unsettled(self, path: bytes, writer: Writer, signature: Signature) -> str | None:
+    def _unsettled(self, path: bytes, fd: int, signature: Signature) -> str | None:
         now_s = time.monotonic()
         earlier = self.seen.get(path)
         seen = earlier if earlier and earlier.signature == signature else Seen(signature, now_s)
-        reason = judge(writer, seen, now_s, self.policy.quiet_s)
+        reason = judge(probe(fd), seen, now_s, self.policy.quiet_s)
         if reason:
             self.seen[path] = seen
         return reason
@@ -294,7 +283,7 @@ class Stage:
         oid = blob_oid(len(pointer), [pointer])
         if change.known is None or change.known.blob_oid != oid:
             self.blobs(oid, len(pointer), [pointer])
-        return Staged(change.path, signature, oid, lfs, fd, shows_changes=known is None)
+        return Staged(change.path, signature, oid, lfs, fd)
 
     def _hash(self, change: Change, size: int, fd: int) -> LfsObject | None:
         with contextlib.suppress(OSError):

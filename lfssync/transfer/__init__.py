@@ -1,9 +1,9 @@
 """How LFS objects reach a remote and come back: one small interface, several ways behind it.
 
 `pipeline` asks what is missing, uploads that from open descriptors, and has the remote confirm it; `restore` downloads.
-The one thing to know: an upload never completes an object whose bytes are not its name, because it hashes what it sends
-or knows that no change would go unseen; so a file that is overwritten meanwhile shows up in `Uploaded.changed` and not
-on the remote. Every way passes the same contract tests (`tests/contract`).
+The one thing to know: an upload hashes what it sends and never completes an object whose bytes are not its name, so a
+file that is overwritten meanwhile shows up in `Uploaded.changed` and not on the remote. Every way passes the same
+contract tests (`tests/contract`).
 """
 
 from __future__ import annotations
@@ -13,25 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lfssync.model import LfsObject, Mirror, Monitor, Signature
+from lfssync.model import LfsObject, Mirror, Monitor
 from lfssync.rules.remotes import Remote
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An object to upload.
-
-    Args:
-        lfs: Its name and size.
-        fd: Open descriptor on its bytes.
-        path: The file, to show in progress.
-        signature: What the file's was when it was hashed, if no change is possible since that does not show in it.
-    """
+    """An object to upload: its name and size, an open descriptor on its bytes, and the path to show in progress."""
 
     lfs: LfsObject
     fd: int
     path: bytes
-    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,11 +159,7 @@ class BareTransfer:
 def _write(source: Source, temporary: Path, monitor: Monitor) -> bool:
     size = source.lfs.size_bytes
     return copy_checked(
-        source.fd,
-        source.lfs,
-        temporary,
-        lambda done: monitor(Progress(State.UPLOADING, source.path, done, size)),
-        source.signature,
+        source.fd, source.lfs, temporary, lambda done: monitor(Progress(State.UPLOADING, source.path, done, size))
     )
 
 

@@ -1,9 +1,8 @@
 """The bytes of a file on their way to a server: exactly those that were hashed, at the speed that was asked for.
 
-Stands under the transfers over HTTP. The one thing to know: the last block is kept back unless the whole is what it
-should be. What is handed out is hashed for that, except where the kernel vouches for it: a file that nobody could write
-when it was hashed, and whose signature is still the same after each block was read. A file that is overwritten in place
-meanwhile can therefore never become a complete object, not even on a server that checks nothing.
+Stands under the transfers over HTTP. The one thing to know: what is handed out is hashed, and the last block is kept
+back unless the whole is what it should be. A file that is overwritten in place meanwhile can therefore never become a
+complete object, not even on a server that checks nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lfssync.errors import TransientError
-from lfssync.model import Signature, show
+from lfssync.model import show
 from lfssync.shares import hash_block
 from lfssync.transfer import Source
 from lfssync.web.retrying import stopped_error
@@ -129,7 +128,7 @@ class PartBody:
 
     @property
     def sha256(self) -> str:
-        """The hash of what has been handed out since the start, in hex, where that was hashed."""
+        """The hash of what has been handed out since the start, in hex."""
         return self._hashed.hexdigest()
 
     def read(self, size: int = -1) -> bytes:
@@ -144,20 +143,13 @@ class PartBody:
         if count == 0:
             return b""
         block = self._block(count)
-        self._look_at(block)
-        if count == left and not self._is_right():
+        hash_block(self._hashed, block)
+        if count == left and self._digest and self.sha256 != self._digest:
             raise ContentChanged
         self._throttle.take(count)
         self._done_bytes += count
         self._advance(self._done_bytes)
         return block
-
-    def _look_at(self, block: bytes) -> None:
-        hash_block(self._hashed, block)
-
-    def _is_right(self) -> bool:
-        """Whether the whole, which has been read, is what it should be."""
-        return not self._digest or self.sha256 == self._digest
 
     def _block(self, count: int) -> bytes:
         at = self._piece.offset + self._done_bytes
@@ -177,26 +169,7 @@ class PartBody:
 
 
 class GuardedBody(PartBody):
-    """A whole object, whose last block leaves only if the digest of all equals its oid, or nothing can have changed."""
+    """A whole object, whose last block leaves only if the digest of all equals its oid."""
 
     def __init__(self, source: Source, throttle: Throttle | None = None, advance: Advance = lambda _: None) -> None:
-        self._source = source
-        self._is_vouched_for = source.signature is not None
         super().__init__(Piece.whole(source), throttle, advance, source.lfs.oid)
-
-    def _look_at(self, block: bytes) -> None:
-        if self._is_vouched_for and Signature.of(os.fstat(self._source.fd)) != self._source.signature:
-            self._is_vouched_for = False
-            self._make_up_for()
-        if not self._is_vouched_for:
-            super()._look_at(block)
-
-    def _make_up_for(self) -> None:
-        """Hash what has left already, which was the object's: the file may only have been renamed, or be gone."""
-        end = self._done_bytes
-        for self._done_bytes in range(0, end, BLOCK_BYTES):
-            super()._look_at(self._block(min(BLOCK_BYTES, end - self._done_bytes)))
-        self._done_bytes = end
-
-    def _is_right(self) -> bool:
-        return self._is_vouched_for or super()._is_right()

@@ -2,9 +2,8 @@
 
 Used wherever LFS objects become local files: the bare remote, local copies, downloads from a bare remote.
 The one thing to know: the bytes that are *written* are hashed, not those that were read before; where the file system
-can clone, the clone is made first and then hashed, so it is one immutable state. Only where no change can go unseen
-(`Source.signature`) is nothing hashed again. Hard links are never used: an in-place write to one name would damage the
-other.
+can clone, the clone is made first and then hashed, so it is one immutable state. Hard links are never used: an
+in-place write to one name would damage the other.
 
 Source: ioctl_ficlonerange(2), rename(2), fsync(2).
 """
@@ -20,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lfssync.model import LfsObject, Signature
+from lfssync.model import LfsObject
 from lfssync.shares import hash_block
 
 _FICLONE = 0x40049409
@@ -34,9 +33,7 @@ Advance = Callable[[int], None]
 """Told how many bytes of the object are done."""
 
 
-def copy_checked(
-    source_fd: int, lfs: LfsObject, temporary: Path, advance: Advance, signature: Signature | None = None
-) -> bool:
+def copy_checked(source_fd: int, lfs: LfsObject, temporary: Path, advance: Advance) -> bool:
     """Write an object's bytes into a new file and say whether they are the object.
 
     The file is not yet synced; when the answer is False it is removed.
@@ -46,7 +43,6 @@ def copy_checked(
         lfs: What the bytes should be.
         temporary: The new file; its folder exists.
         advance: Progress in bytes.
-        signature: See `Source.signature`.
 
     Returns:
         True when exactly `lfs.size_bytes` bytes with that sha256 are in the file.
@@ -54,8 +50,7 @@ def copy_checked(
     target_fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     good = False
     try:
-        work = _is_cloned if clones(source_fd, target_fd) else _copy
-        good = work(source_fd, target_fd, lfs, advance, signature)
+        good = (_clone if clones(source_fd, target_fd) else _copy)(source_fd, target_fd, lfs, advance)
         return good
     finally:
         os.close(target_fd)
@@ -72,16 +67,13 @@ def clones(source_fd: int, target_fd: int) -> bool:
     return True
 
 
-def _is_cloned(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature | None) -> bool:
+def _clone(_: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
     if os.fstat(target_fd).st_size > lfs.size_bytes:  # appended to since, and only the beginning is the object
         os.ftruncate(target_fd, lfs.size_bytes)
-    if Signature.of(os.fstat(source_fd)) == signature:
-        advance(lfs.size_bytes)
-        return True
     return os.fstat(target_fd).st_size == lfs.size_bytes and digest(target_fd, lfs.size_bytes, advance) == lfs.oid
 
 
-def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, signature: Signature | None) -> bool:
+def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance) -> bool:
     hashed = hashlib.sha256()
     view = memoryview(bytearray(_BLOCK_BYTES))
     done = flushed = 0
@@ -89,8 +81,7 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, sign
         count = os.preadv(source_fd, [view[: lfs.size_bytes - done]], done)
         if count == 0:
             return False
-        if signature is None:
-            hash_block(hashed, view[:count])
+        hash_block(hashed, view[:count])
         written = 0
         while written < count:
             written += os.write(target_fd, view[written:count])
@@ -99,10 +90,7 @@ def _copy(source_fd: int, target_fd: int, lfs: LfsObject, advance: Advance, sign
             os.posix_fadvise(target_fd, flushed, done - flushed, os.POSIX_FADV_DONTNEED)
             flushed = done
         advance(done)
-    if signature is None:
-        return hashed.hexdigest() == lfs.oid
-    # A file that was renamed or deleted has another signature as well: what was copied can still be the object.
-    return Signature.of(os.fstat(source_fd)) == signature or digest(target_fd, lfs.size_bytes) == lfs.oid
+    return hashed.hexdigest() == lfs.oid
 
 
 def digest(fd: int, size_bytes: int, advance: Advance = lambda _: None) -> str:

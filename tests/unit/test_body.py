@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lfssync.errors import TransientError
-from lfssync.line.settle import Writer, probe, wait_if_racy
-from lfssync.model import LfsObject, Signature
+from lfssync.model import LfsObject
 from lfssync.transfer import Source
 from lfssync.transfer.body import BLOCK_BYTES, ContentChanged, GuardedBody, PartBody, Piece, Throttle
 from tests.helpers import random_bytes, write
@@ -108,82 +105,6 @@ def test_any_change_is_seen_however_it_is_read(content: bytes, data: st.DataObje
                 drain(body, step)
     finally:
         os.close(fd)
-
-
-# ---- what the kernel vouches for
-
-
-def vouched_for(fd: int, file: Path, content: bytes) -> Source:
-    """An object of a file that was hashed while nobody could write it, late enough for its stamps to tell."""
-    one = source(fd, file, content)
-    status = wait_if_racy(fd, time.time_ns())
-    assert probe(fd) is Writer.ABSENT
-    return replace(one, signature=Signature.of(status))
-
-
-def put(file: Path, content: bytes) -> None:
-    with file.open("r+b") as opened:
-        opened.write(content)
-
-
-def through_memory(file: Path, content: bytes) -> None:
-    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
-        mapped[: len(content)] = content
-
-
-WRITES: dict[str, Callable[[Path], object]] = {
-    "overwritten": lambda file: put(file, b"X"),
-    "overwritten at its end": lambda file: put(file, file.read_bytes()[:-1] + b"X"),
-    "overwritten through memory": lambda file: through_memory(file, b"X"),
-    "made shorter": lambda file: os.truncate(file, 100),
-}
-HARMLESS: dict[str, Callable[[Path], object]] = {
-    "untouched": lambda file: file.read_bytes(),
-    "renamed": lambda file: file.rename(file.with_suffix(".old")),
-    "deleted": lambda file: file.unlink(),
-    "linked": lambda file: os.link(file, file.with_suffix(".link")),
-    "of another mode": lambda file: file.chmod(0o600),
-    "dated anew": os.utime,
-}
-CONTENT = random_bytes(7, 3 * BLOCK_BYTES + 5)
-
-
-@pytest.mark.parametrize("before_block", range(4))
-@pytest.mark.parametrize("how", WRITES)
-def test_what_is_vouched_for_and_written_never_leaves(how: str, before_block: int, opened: int, file: Path) -> None:
-    told: list[int] = []
-    body = GuardedBody(vouched_for(opened, file, CONTENT), advance=told.append)
-    for _ in range(before_block):
-        body.read()
-    WRITES[how](file)
-    with pytest.raises(ContentChanged):
-        drain(body)
-    assert [done for done in told if done >= len(CONTENT)] == []
-    body.rewind()
-    with pytest.raises(ContentChanged):
-        drain(body)
-
-
-@pytest.mark.parametrize("before_block", range(4))
-@pytest.mark.parametrize("how", HARMLESS)
-def test_what_is_vouched_for_and_only_moved_leaves_all_the_same(
-    how: str, before_block: int, opened: int, file: Path
-) -> None:
-    body = GuardedBody(vouched_for(opened, file, CONTENT))
-    read = [body.read() for _ in range(before_block)]
-    HARMLESS[how](file)
-    assert b"".join(read) + drain(body) == CONTENT
-    body.rewind()
-    assert drain(body) == CONTENT
-
-
-def test_what_is_vouched_for_is_not_hashed_again(opened: int, file: Path) -> None:
-    body = GuardedBody(vouched_for(opened, file, CONTENT))
-    assert drain(body) == CONTENT
-    assert body.sha256 == hashlib.sha256().hexdigest()
-
-
-# ---- files that are something else now
 
 
 def test_a_file_that_became_shorter(opened: int, file: Path) -> None:
