@@ -65,7 +65,7 @@ VERSION_COMMANDS = (
         "beginning of a file is read.",
         ("lfssync diff my-model v2.0.0 v2.0.1",),
         (
-            mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out with both revisions"),
+            mirror(Count.AT_MOST_ONE, "the mirror's name; may be left out together with both revisions"),
             Argument(("old",), "the older revision: a tag, branch or commit", "REV1", Count.AT_MOST_ONE),
             Argument(("new",), "the newer revision", "REV2", Count.AT_MOST_ONE),
             JSON,

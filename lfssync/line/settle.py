@@ -16,6 +16,7 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,6 +27,12 @@ _F_SETSIG = 10  # not in Python's fcntl module; the number is the same on every 
 
 RACY_NS = 20_000_000
 """Time stamps move in ticks of up to 10 ms: a file touched less than two of them ago may change unseen."""
+
+_SECOND_NS = 1_000_000_000
+_COARSE_NS = 2 * _SECOND_NS + RACY_NS
+"""Stamps in whole seconds move once in one, as those of ext3 and of ext4 with small inodes, or in two, as FAT's do."""
+
+_LOOKS = 3
 
 
 class Writer(Enum):
@@ -94,16 +101,21 @@ def is_appended(change: Change, size_bytes: int) -> bool:
     return not has_check(change.path) and (known is None or known.size_bytes <= size_bytes)
 
 
-def wait_if_racy(fd: int, now_ns: int) -> os.stat_result:
+def wait_if_racy(fd: int, clock: Callable[[], int] = time.time_ns) -> os.stat_result | None:
     """The stat of an open file, taken late enough that any later write must show in its time stamps.
 
     Args:
         fd: The open file.
-        now_ns: Wall clock in nanoseconds, the clock that file systems stamp with.
+        clock: Wall clock in nanoseconds, the clock that file systems stamp with.
+
+    Returns:
+        None when it is written all the time.
     """
-    status = os.fstat(fd)
-    age_ns = now_ns - status.st_ctime_ns  # negative where another machine stamps
-    if abs(age_ns) < RACY_NS:
-        time.sleep((RACY_NS - max(age_ns, 0)) / 1e9)
+    for _ in range(_LOOKS):
         status = os.fstat(fd)
-    return status
+        tick_ns = _COARSE_NS if status.st_ctime_ns % _SECOND_NS == 0 else RACY_NS
+        age_ns = clock() - status.st_ctime_ns  # negative where another machine stamps
+        if abs(age_ns) >= tick_ns:
+            return status
+        time.sleep((tick_ns - max(age_ns, 0)) / 1e9)
+    return None

@@ -188,8 +188,8 @@ class Stage:
         return Staged(change.path, signature, oid)
 
     def _file(self, change: Change, fd: int) -> Staged | Deferred:
-        status = wait_if_racy(fd, time.time_ns())
-        if not stat.S_ISREG(status.st_mode):
+        status = wait_if_racy(fd)
+        if status is None or not stat.S_ISREG(status.st_mode):
             return self._deferred(change, STILL_CHANGING)
         signature = Signature.of(status)
         reason = self._unsettled(change.path, fd, signature)

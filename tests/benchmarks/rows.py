@@ -31,8 +31,8 @@ LIMIT = "limit: "
 
 _FIXED = "what any sync takes, the start of a command and git's own programs, comes on top of reading the files"
 _GUARD = (
-    "files are hashed before they are sent and again on the way: time stamps and leases cannot tell of every change, such "
-    "as a disk that failed to write what was hashed, and no wrong object may ever be completed"
+    "files are hashed before they are sent and again on the way: time stamps and leases do not tell of every change, "
+    "such as a disk that failed to write what was hashed, and no wrong object may ever be completed"
 )
 _PUSH = "nearly all of it is git's fast-import and push, and the checks of the receiving side"
 _EACH = "each file is opened, probed for writers, read and looked at again, in Python"

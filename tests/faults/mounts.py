@@ -24,6 +24,7 @@ SIZE_BYTES = 320 << 20
 
 _MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-F"),
+    "ext4 of old": ("mkfs.ext4", "-q", "-F", "-I", "128"),  # with room for whole seconds only
     "btrfs": ("mkfs.btrfs", "-q", "-f"),
     "xfs": ("mkfs.xfs", "-q", "-f"),
 }
