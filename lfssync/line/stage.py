@@ -188,11 +188,12 @@ class Stage:
         return Staged(change.path, signature, oid)
 
     def _file(self, change: Change, fd: int) -> Staged | Deferred:
-        status = wait_if_racy(fd)
-        if status is None or not stat.S_ISREG(status.st_mode):
+        still = wait_if_racy(fd)
+        status = still or os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             return self._deferred(change, STILL_CHANGING)
         signature = Signature.of(status)
-        reason = self._unsettled(change.path, fd, signature)
+        reason = self._unsettled(change.path, fd, signature) or (None if still else STILL_CHANGING)
         is_prefix = reason is not None and self._has_waited(change) and is_appended(change, signature.size_bytes)
         if reason and not is_prefix:
             return self._deferred(change, reason)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -195,6 +196,28 @@ def test_what_is_appended_while_it_is_read_comes_later(site: Site, later: Later)
         assert os.fstat(log.fileno()).st_size > len(line)
     site.sync()
     site.assert_mirrored()
+
+
+def test_a_log_that_never_rests_is_mirrored_all_the_same(site: Site) -> None:
+    site.configure(max_wait_s=0.0)
+    log, ended = site.directory / "log", threading.Event()
+
+    def write() -> None:
+        with log.open("ab", buffering=0) as opened:
+            while not ended.wait(0.004):
+                opened.write(b"a line of it\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert [one.path for one in look(site).deferred] == [b"log"]
+        assert look(site).deferred == ()
+    finally:
+        ended.set()
+        writer.join()
+    taken = (site.clone() / "log").read_bytes()
+    assert taken
+    assert log.read_bytes().startswith(taken)
 
 
 def test_a_clone_of_an_open_log_ends_where_it_was_read(tmp_path: Path) -> None:
