@@ -58,30 +58,28 @@ def test_a_file_that_is_written_again_in_the_same_second_arrives(seldom: Path, n
     assert (site.clone() / os.fsdecode(name)).read_bytes() == second
 
 
-def test_what_is_looked_at_is_older_than_a_tick_or_not_taken(tmp_path: Path) -> None:
+def test_what_is_looked_at_is_older_than_a_tick_or_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when it is written while that is waited for."""
-    file = tmp_path / "model.bin"
+    file, waits = tmp_path / "model.bin", list[float]()
     file.write_bytes(b"x" * SIZE)
-    ended = threading.Event()
+    sleep, rests_after = time.sleep, 10
 
-    def write() -> None:
-        with file.open("r+b", buffering=0) as opened:
-            while not ended.wait(0.004):
-                opened.seek(0)
+    def wait(seconds: float) -> None:
+        sleep(seconds)
+        waits.append(seconds)
+        if len(waits) < rests_after:
+            with file.open("r+b") as opened:
                 opened.write(os.urandom(8))
 
+    monkeypatch.setattr(time, "sleep", wait)
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    writer = threading.Thread(target=write)
-    writer.start()
     try:
         assert wait_if_racy(fd) is None
-        ended.set()
-        writer.join()
+        rests_after = len(waits) + 2
         status = wait_if_racy(fd)
         assert status is not None
+        assert len(waits) == rests_after
         assert time.time_ns() - status.st_ctime_ns >= RACY_NS
         assert Signature.of(status) == Signature.of(os.fstat(fd))
     finally:
-        ended.set()
-        writer.join()
         os.close(fd)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lfssync.errors import BlockedError
+from lfssync.formats import Reader, check
 from lfssync.model import DeletePolicy
 from tests.helpers import git, random_bytes, tree
 from tests.integration.site import LFS_LINE, Content, Link, Program, Site, lay, site_for_nobody, sync_as_nobody
@@ -339,10 +340,17 @@ def test_most_files_gone_at_once_is_a_question(tmp_path: Path) -> None:
 
 
 paths = st.lists(st.sampled_from([b"a", b"b", b"c", b"d.bin"]), min_size=1, max_size=3).map(b"/".join)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether it is not the beginning of a file of a known format, for the rest of which lfssync would wait."""
+    return not check(b"d.bin", Reader(len(content), lambda count, at: content[at : at + count])).is_incomplete
+
+
 contents = st.one_of(
     st.sampled_from([None, b"", BIG, BIGGER, BINARY, Program(b"run"), Program(BIG)]),
     st.sampled_from([Link(b"a"), Link(b"../b"), Link(b"/")]),
-    st.binary(max_size=8),
+    st.binary(max_size=8).filter(_is_whole),
 )
 rounds = st.lists(st.dictionaries(paths, contents, min_size=1, max_size=6), min_size=1, max_size=4)
 
