@@ -152,7 +152,7 @@ class Server:
         try:
             answer = self._answer(connection, teller)
             connection.settimeout(REQUEST_TIMEOUT_S)
-            connection.sendall(teller.owed + line(answer))
+            connection.sendall(teller.end() + line(answer))
         except OSError:
             pass  # the asker went away, or never asked; what was asked for is done all the same
         finally:
@@ -181,14 +181,16 @@ class _Teller:
     """Tells the asker about progress, from any thread, without ever waiting for it.
 
     What does not fit into the socket now is left out. The kernel takes a short line whole or not at all, but does not
-    promise to; what it may have left of one is `owed`, and goes first.
+    promise to; what it may have left of one is owed, and goes first. A pass that goes on may still tell when the answer
+    is sent, which nothing may come between.
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self.owed = b""
+        self._owed = b""
         self._connection = connection
         self._lock = threading.Lock()
         self._next_at = 0.0
+        self._has_ended = False
 
     def __call__(self, event: Plan | Progress) -> None:
         now = time.monotonic()
@@ -197,11 +199,19 @@ class _Teller:
             return
         told = line({"progress": event_document(event)})
         with self._lock, contextlib.suppress(OSError):  # nobody reads, now or any more; the work goes on
+            if self._has_ended:
+                return
             self._next_at = now + _TELL_EVERY_S
-            if self.owed:
-                self.owed = self.owed[self._connection.send(self.owed) :]
-            if not self.owed:
-                self.owed = told[self._connection.send(told) :]
+            if self._owed:
+                self._owed = self._owed[self._connection.send(self._owed) :]
+            if not self._owed:
+                self._owed = told[self._connection.send(told) :]
+
+    def end(self) -> bytes:
+        """Tell nothing any more; gives what is still owed."""
+        with self._lock:
+            self._has_ended = True
+            return self._owed
 
 
 def socket_of(places: Places) -> Path:

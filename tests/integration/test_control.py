@@ -56,6 +56,9 @@ class Desk:
             case "progress":
                 for number in range(int(request["steps"])):
                     monitor(Progress(State.UPLOADING, b"\xff %d" % number, number, number))
+            case "haunt":  # what goes on tells of itself also when the answer is on its way
+                threading.Thread(target=self._haunt, args=(monitor,)).start()
+                return {"said": "x" * 4_000_000}
             case "fail":
                 raise {kind.kind: kind for kind in KINDS}[request["kind"]]("what happened", "what to do")
             case "bug":
@@ -63,6 +66,10 @@ class Desk:
             case _:
                 pass
         return {"done": True}
+
+    def _haunt(self, monitor: Monitor) -> None:
+        while not self.gate.wait(0.0001):
+            monitor(Plan(State.UPLOADING, 1, 1))
 
 
 KINDS = (LfssyncError, UserError, AuthError, TransientError, BlockedError, NotDoneError)
@@ -159,6 +166,21 @@ def test_an_answer_may_be_long(server: Server, path: Path) -> None:
 
 
 # -- progress ------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_comes_into_an_answer_or_after_it(server: Server, path: Path, desk: Desk) -> None:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+            asker.settimeout(PATIENCE_S)
+            asker.connect(str(path))
+            asker.sendall(json.dumps({"protocol": PROTOCOL, "command": "haunt"}).encode() + b"\n")
+            time.sleep(0.2)  # the answer is too long to be sent before somebody reads
+            told = b"".join(iter(lambda: asker.recv(50_000), b""))
+    finally:
+        desk.gate.set()
+    lines = [json.loads(one) for one in told.splitlines()]
+    assert [one for one in lines if "progress" not in one] == lines[-1:]
+    assert len(lines[-1]["result"]["said"]) == 4_000_000
 
 
 def test_progress_arrives_with_its_paths(server: Server, path: Path) -> None:
