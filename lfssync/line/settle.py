@@ -111,11 +111,12 @@ def wait_if_racy(fd: int, clock: Callable[[], int] = time.time_ns) -> os.stat_re
     Returns:
         None when it is written all the time.
     """
-    for _ in range(_LOOKS):
+    for left in reversed(range(_LOOKS)):
         status = os.fstat(fd)
         tick_ns = _COARSE_NS if status.st_ctime_ns % _SECOND_NS == 0 else RACY_NS
         age_ns = clock() - status.st_ctime_ns  # negative where another machine stamps
         if abs(age_ns) >= tick_ns:
             return status
-        time.sleep((tick_ns - max(age_ns, 0)) / 1e9)
+        if left:
+            time.sleep((tick_ns - max(age_ns, 0)) / 1e9)
     return None
